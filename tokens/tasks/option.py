@@ -46,7 +46,7 @@ class Option:
 
     Attributes:
         name: its parameter, with underscores; on the command line with dashes.
-        text: a sentence or two.
+        text: a sentence or two; `help` adds the default, that several may be given, and an example.
         default: what counts where it is not given; None for nothing.
         several: it may be given again and again; its value is a list.
         forms: the words that it takes, where they are few.
@@ -99,9 +99,13 @@ class Option:
 
     @property
     def help(self) -> str:
-        """What it says about itself, with an example where it takes a value."""
-        example = self.needs.example
-        return f"{self.text} Example: {example}." if self.takes_value and example not in self.text else self.text
+        """Its text, and behind it what that does not say: its default, that several may be given, and an example."""
+        text, example = self.text, self.needs.example
+        if isinstance(self.default, str) and "Default:" not in text:
+            text = f"{text} Default: {self.default}."
+        if self.several and "Several:" not in text and "several times" not in text:
+            text = f"{text} {SEVERAL}"
+        return f"{text} Example: {example}." if self.takes_value and example not in text else text
 
     def saying(self, text: str) -> "Option":
         """The same with another help."""

@@ -6,7 +6,7 @@ from typing import Any
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import GUARDS, MOST_JOBS, Handling, handling
 from tokens.tasks import target
-from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.option import Argument, Group, Option, Value
 from tokens.tasks.options.selecting import SELECTING
 from tokens.tasks.options.shared import (
     ACCOUNT,
@@ -51,7 +51,7 @@ CARRYING_OUT = (
     AT_MOST,
     Option(
         "max_lag",
-        "How far behind a standby may be, in seconds (10s), minutes (1m) or hours (1h). Default: 10s.",
+        "How far behind a standby may be, in seconds (10s), minutes (1m) or hours (1h).",
         "10s",
         value=Value("TIME", "a time", "10s"),
         group=Group.CARE,
@@ -84,7 +84,7 @@ PLANNING = (DRY_RUN, PLAN, REASON, NO_JOURNAL, NO_NAMES)
 
 PLAN_OUTPUT = Option(
     "output",
-    "text, json, or with --dry-run csv (all tokens of the plan). Default: text.",
+    "text, json, or with --dry-run csv (all tokens of the plan).",
     "text",
     forms=("text", "json", "csv"),
     value=FORM,
@@ -97,7 +97,7 @@ def handling_of(task: str, *more: Option, output: Option = OUTPUT) -> Argument:
     guards = GUARDS[task]
     allow = Option(
         "allow",
-        f"Continue in spite of a guard: {', '.join(guards)}. {SEVERAL}",
+        f"Continue in spite of a guard: {', '.join(guards)}.",
         several=True,
         value=Value("WORD", "the word of a guard", guards[0], tuple(guards)),
         group=Group.CARE,
@@ -119,14 +119,13 @@ HANGING_ON = Argument(
         Option(
             "memberships",
             "move: memberships of bots that end before the new date are moved as GitLab's own rotation does; keep: "
-            "they stay, and GitLab deletes the bots. Default: move.",
+            "they stay, and GitLab deletes the bots.",
             "move",
             forms=("move", "keep"),
         ),
         Option(
             "notices",
-            "rearm: owners who were warned already will be warned again; keep: what GitLab remembers stays. "
-            "Default: rearm.",
+            "rearm: owners who were warned already will be warned again; keep: what GitLab remembers stays.",
             "rearm",
             forms=("rearm", "keep"),
         ),
@@ -149,9 +148,9 @@ EXTENSION = Argument(
 )
 
 SAID_OF_ROTATION = {
-    "kind": f"Of this kind: {KINDS_TO_ROTATE}. Default: service-account, with --new-owner personal. {SEVERAL}",
+    "kind": f"Of this kind: {KINDS_TO_ROTATE}. Default: service-account, with --new-owner personal.",
     "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or "
-    f"--token whatever can be rotated. {SEVERAL}",
+    f"--token whatever can be rotated.",
 }
 
 ROTATION = Argument(
@@ -177,12 +176,11 @@ ROTATION = Argument(
             value=Value("PERIOD", "a period", "14d"),
             group=Group.TOKENS,
         ),
-        *(option.saying(SAID_OF_ROTATION.get(option.name, option.help)) for option in SELECTING),
+        *(option.saying(SAID_OF_ROTATION.get(option.name, option.text)) for option in SELECTING),
         Option(
             "allow",
             "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago); administrator "
-            "(the new owner is one, the old one is not); no-membership (the new owner is a member of nothing). "
-            f"{SEVERAL}",
+            "(the new owner is one, the old one is not); no-membership (the new owner is a member of nothing).",
             several=True,
             value=Value("WORD", "the word of a guard", "long-expired", GUARDS["rotate"]),
             group=Group.CARE,
@@ -229,6 +227,6 @@ ROTATION = Argument(
         YES.saying("Do not ask; needed where there is no terminal."),
         REASON,
         Option("resume", "Bring the run with this number to its end.", value=NUMBER_OF_RUN, group=Group.TOKENS),
-        OUTPUT.saying("text or json; neither ever holds a token. Default: text."),
+        OUTPUT.saying("text or json; neither ever holds a token."),
     ),
 )

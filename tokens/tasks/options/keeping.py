@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tokens.tasks import target
-from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.option import Argument, Group, Option, Value
 from tokens.tasks.options.shared import FOLDER, FORM, PAST_DAY, REASON, RUN, TARGET, USERNAME
 
 FOUR_EYES_SET = Argument(
@@ -23,14 +23,14 @@ RUNS_SHOWN = Argument(
         Option("tokens", "Each token of these runs, too.", False, group=Group.TOKENS),
         Option(
             "token",
-            f"Only what was done to the token with this id; also one that a rotation made. {SEVERAL}",
+            "Only what was done to the token with this id; also one that a rotation made.",
             several=True,
             value=Value("ID", "the id of a token", "4711"),
             group=Group.TOKENS,
         ),
         Option(
             "user",
-            f"Only what was done to tokens of the account that has, or had then, this username. {SEVERAL}",
+            "Only what was done to tokens of the account that has, or had then, this username.",
             several=True,
             value=USERNAME,
             group=Group.TOKENS,
@@ -47,7 +47,7 @@ RUNS_SHOWN = Argument(
 
 HISTORY_OUTPUT = Option(
     "output",
-    "text, json or csv (with --run or --tokens a line a token). Default: text.",
+    "text, json or csv (with --run or --tokens a line a token).",
     "text",
     forms=("text", "json", "csv"),
     value=FORM,

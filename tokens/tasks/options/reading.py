@@ -18,7 +18,7 @@ WHOSE = Argument(
         ),
         LOG.saying(
             "Show what each token did, too, by GitLab's api_json.log: a file, or a pattern such as 'api_json.log*'; "
-            f"plain, gzip or zstd. {SEVERAL}"
+            "plain, gzip or zstd."
         ),
         SECRETS_FILE,
     ),
@@ -30,7 +30,7 @@ TOP = Argument(
     (
         Option(
             "top",
-            "How many expiration dates to show, the commonest first: a number, or all. Default: 10.",
+            "How many expiration dates to show, the commonest first: a number, or all.",
             "10",
             value=Value("NUMBER", "a number, or all", "3"),
         ),
@@ -39,7 +39,7 @@ TOP = Argument(
 
 DATES_OUTPUT = Option(
     "output",
-    "text (as gitlab:tokens:analyze prints it), json or csv. Default: text.",
+    "text (as gitlab:tokens:analyze prints it), json or csv.",
     "text",
     forms=("text", "json", "csv"),
     value=FORM,
@@ -48,7 +48,7 @@ DATES_OUTPUT = Option(
 
 WHOSE_OUTPUT = Option(
     "output",
-    "text (a line a token), json or csv; none of them ever holds a token. Default: text.",
+    "text (a line a token), json or csv; none of them ever holds a token.",
     "text",
     forms=("text", "json", "csv"),
     value=FORM,
@@ -73,7 +73,7 @@ LISTING = Argument(
         ),
         Option(
             "columns",
-            f"These columns in this order, in every output. {SEVERAL}",
+            "These columns in this order, in every output.",
             several=True,
             value=Value("COLUMN", "a column", "id,name,email", lookup="columns"),
         ),
@@ -92,7 +92,7 @@ LISTING = Argument(
 
 LIST_OUTPUT = Option(
     "output",
-    "text, json, ndjson (a document a line), csv or ids (one a line, for --ids -). Default: text.",
+    "text, json, ndjson (a document a line), csv or ids (one a line, for --ids -).",
     "text",
     forms=("text", "json", "ndjson", "csv", "ids"),
     value=FORM,
@@ -106,13 +106,11 @@ FORECAST = Argument(
         Option("by", "day, week or month. Default: week.", forms=("day", "week", "month")),
         Option(
             "until",
-            "How far to look: a period (90d, 6m) or a day. Default: 90d.",
+            "How far to look: a period (90d, 6m) or a day.",
             "90d",
             value=Value("PERIOD", "a period or a day", "6m"),
         ),
-        Option(
-            "sort", "date, or tokens: the days with the most tokens. Default: date.", "date", forms=("date", "tokens")
-        ),
+        Option("sort", "date, or tokens: the days with the most tokens.", "date", forms=("date", "tokens")),
         Option(
             "first",
             "With --sort tokens, this number of days. Default: all.",
@@ -123,7 +121,7 @@ FORECAST = Argument(
 
 FORECAST_OUTPUT = Option(
     "output",
-    "text, json, csv, ics (a calendar) or html (a page for a browser). Default: text.",
+    "text, json, csv, ics (a calendar) or html (a page for a browser).",
     "text",
     forms=("text", "json", "csv", "ics", "html"),
     value=FORM,
@@ -134,7 +132,7 @@ USED = Argument(
     "wanted",
     "tokens.commands.used:wanted",
     (
-        LOG.saying(f"{LOG.text} Default: the log of the GitLab right here, with its rotated files."),
+        LOG.saying(f"{LOG.text} {SEVERAL} Default: the log of the GitLab right here, with its rotated files."),
         Option("since", "Leave out calls before this day (2024-06-15, UTC).", value=PAST_DAY),
         Option(
             "state_file",
@@ -144,7 +142,7 @@ USED = Argument(
         ),
         Option(
             "by",
-            "A row for each token, address, route or day. Default: token.",
+            "A row for each token, address, route or day.",
             "token",
             forms=("token", "address", "route", "day"),
         ),
@@ -159,7 +157,7 @@ USED = Argument(
 
 USED_OUTPUT = Option(
     "output",
-    "text, json, ndjson (a document a line) or csv. Default: text.",
+    "text, json, ndjson (a document a line) or csv.",
     "text",
     forms=("text", "json", "ndjson", "csv"),
     value=FORM,
@@ -170,7 +168,7 @@ THRESHOLDS = Argument(
     "thresholds",
     "tokens.commands.check:thresholds",
     (
-        Option("warn", "Tokens that stop working within this period are a warning. Default: 30d.", "30d", value=PERIOD),
+        Option("warn", "Tokens that stop working within this period are a warning.", "30d", value=PERIOD),
         Option(
             "critical",
             "Those within this one are critical. Default: 7d, or as --warn if that is shorter.",
@@ -208,7 +206,7 @@ EACH = Argument(
 
 CHECK_OUTPUT = Option(
     "output",
-    "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format). Default: text.",
+    "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format).",
     "text",
     forms=("text", "json", "nagios", "prometheus"),
     value=FORM,
@@ -244,7 +242,7 @@ SIMULATED = Argument(
     (
         Option(
             "nights",
-            "How far to look: a period (60d, 3m) or a day. Default: 60d.",
+            "How far to look: a period (60d, 3m) or a day.",
             "60d",
             value=Value("PERIOD", "a period or a day", "3m"),
         ),
@@ -268,7 +266,7 @@ SIMULATED = Argument(
         ),
         Option(
             "block_user",
-            f"If the user with this username, or URL, were blocked. {SEVERAL}",
+            "If the user with this username, or URL, were blocked.",
             several=True,
             value=USERNAME,
         ),
@@ -277,10 +275,10 @@ SIMULATED = Argument(
             "If the user with this username were removed from the place that --project or --group names then.",
             value=USERNAME,
         ),
-        LOG.saying(f"{LOG.text} The tokens that are used most come first then."),
+        LOG.saying(f"{LOG.text} {SEVERAL} The tokens that are used most come first then."),
         Option(
             "by",
-            "token, owner or night: what the lines of text and CSV are about. Default: token.",
+            "token, owner or night: what the lines of text and CSV are about.",
             "token",
             forms=("token", "owner", "night"),
         ),
@@ -299,7 +297,7 @@ SIMULATED = Argument(
 
 SIMULATION_OUTPUT = Option(
     "output",
-    "text, json (all nights, owners and tokens), csv or ics (a calendar). Default: text.",
+    "text, json (all nights, owners and tokens), csv or ics (a calendar).",
     "text",
     forms=("text", "json", "csv", "ics"),
     value=FORM,

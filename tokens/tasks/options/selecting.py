@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.option import Argument, Group, Option, Value
 from tokens.tasks.options.shared import (
     FILE,
     GLOB,
@@ -28,43 +28,42 @@ SELECTING = (
     Option(
         "expires",
         "Those that expire on a day (2026-12-04, today, +14d), in a month (2026-12), between two of these "
-        f"(2026-12-04..2026-12-11, ..+14d), or never (none). {SEVERAL}",
+        "(2026-12-04..2026-12-11, ..+14d), or never (none).",
         several=True,
         value=WHICH,
         group=Group.TOKENS,
     ),
     Option(
         "kind",
-        f"Only of this kind: {KINDS}. Default: every kind but impersonation. {SEVERAL}",
+        f"Only of this kind: {KINDS}. Default: every kind but impersonation.",
         several=True,
         value=KIND,
         group=Group.TOKENS,
     ),
     Option(
         "state",
-        f"Only in this state: {STATES}. Default: active. {SEVERAL}",
+        f"Only in this state: {STATES}. Default: active.",
         several=True,
         value=STATE,
         group=Group.TOKENS,
     ),
     Option(
         "user",
-        f"Only of the user with this username, or URL. {SEVERAL}",
+        "Only of the user with this username, or URL.",
         several=True,
         value=USERNAME,
         group=Group.TOKENS,
     ),
     Option(
         "group",
-        "Only of bots and service accounts of the group with this full path, or URL, and of what lies below it. "
-        + SEVERAL,
+        "Only of bots and service accounts of the group with this full path, or URL, and of what lies below it.",
         several=True,
         value=GROUP_PATH,
         group=Group.TOKENS,
     ),
     Option(
         "project",
-        f"Only of bots and service accounts of the project with this full path, or URL. {SEVERAL}",
+        "Only of bots and service accounts of the project with this full path, or URL.",
         several=True,
         value=PROJECT_PATH,
         group=Group.TOKENS,
@@ -77,7 +76,7 @@ SELECTING = (
     ),
     Option(
         "scope",
-        f"Only with this scope, such as api. Of several a token must have all. {SEVERAL}",
+        "Only with this scope, such as api. Of several a token must have all.",
         several=True,
         value=SCOPE,
         group=Group.TOKENS,
@@ -103,7 +102,7 @@ SELECTING = (
     ),
     Option(
         "owner_state",
-        f"Only of owners in this state: {OWNER_STATES}. {SEVERAL}",
+        f"Only of owners in this state: {OWNER_STATES}.",
         several=True,
         value=OWNER_STATE,
         group=Group.TOKENS,
@@ -130,11 +129,9 @@ SELECTING = (
     ),
 )
 
-KINDS_SHOWN = (
-    f"Only of this kind: {KINDS}; or one that is no access token: {OTHER_KINDS}. Default: {{default}}. {SEVERAL}"
-)
+KINDS_SHOWN = f"Only of this kind: {KINDS}; or one that is no access token: {OTHER_KINDS}. Default: {{default}}."
 
-EVERY_TOKEN = f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}"
+EVERY_TOKEN = f"Only of this kind: {KINDS}. Default: every kind of token."
 
 LEAVE_OUT = Option(
     "leave_out",
@@ -168,9 +165,7 @@ TO_REVOKE = Argument(
     "tokens.commands.options.selecting:to_revoke",
     (
         *(
-            replace(
-                option.saying(f"Only in this state: active, expired. Default: active. {SEVERAL}"), value=STATE_TO_REVOKE
-            )
+            replace(option.saying("Only in this state: active, expired. Default: active."), value=STATE_TO_REVOKE)
             if option.name == "state"
             else option
             for option in SELECTING
@@ -190,7 +185,7 @@ def _of_every_kind(option: Option) -> Option:
 
 def of_every(option: Option) -> Option:
     """The same where every state counts, too."""
-    every = f"Only in this state: {STATES}. Default: every state. {SEVERAL}"
+    every = f"Only in this state: {STATES}. Default: every state."
     return option.saying(every) if option.name == "state" else _of_every_kind(option)
 
 
@@ -219,7 +214,7 @@ REPORTED = Argument(
     "tokens.commands.options.selecting:to_report",
     (
         *(
-            option.saying(f"Only in this state: {STATES}. Default: active and expired. {SEVERAL}")
+            option.saying(f"Only in this state: {STATES}. Default: active and expired.")
             if option.name == "state"
             else of_every(option)
             for option in SELECTING
@@ -234,7 +229,7 @@ USED_TOKENS = Argument(
     "tokens.commands.options.selecting:to_count",
     (
         *(
-            option.saying(f"Only of this kind: {KINDS}. Default: every kind of token. {SEVERAL}")
+            option.saying(f"Only of this kind: {KINDS}. Default: every kind of token.")
             if option.name == "kind"
             else of_every(option)
             for option in SELECTING

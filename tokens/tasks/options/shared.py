@@ -1,7 +1,7 @@
 """What options of many tasks have in common: values, targets, output, each described once."""
 
 from tokens.tasks import target
-from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.option import Argument, Group, Option, Value
 
 KINDS_TO_ROTATE = "personal, impersonation, project, group, service-account"
 KINDS = f"{KINDS_TO_ROTATE}, other"
@@ -57,7 +57,7 @@ SECRETS_FILE = Option(
 LOG = Option(
     "log",
     "GitLab's api_json.log: a file, a pattern such as 'api_json.log*', or - for standard input; plain, gzip or zstd. "
-    f"Rotated files are read in their order. {SEVERAL}",
+    "Rotated files are read in their order.",
     several=True,
     is_log=True,
     value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
@@ -68,7 +68,7 @@ RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBE
 REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
 REASON_GIVEN = Argument("reason", "tokens.commands.options.values:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
-OUTPUT = Option("output", "text or json. Default: text.", "text", forms=("text", "json"), value=FORM, short="o")
+OUTPUT = Option("output", "text or json.", "text", forms=("text", "json"), value=FORM, short="o")
 LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
 """Logs from which a task says how its tokens are used."""
 FOUR_EYES = Argument("four_eyes", target.four_eyes)
