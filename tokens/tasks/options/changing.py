@@ -11,7 +11,6 @@ from tokens.tasks.options.selecting import SELECTING
 from tokens.tasks.options.shared import (
     ACCOUNT,
     DAY,
-    FORM,
     KINDS_TO_ROTATE,
     NUMBER,
     NUMBER_OF_RUN,
@@ -22,6 +21,7 @@ from tokens.tasks.options.shared import (
     SECRETS_FILE,
     STATES,
     YES,
+    output,
 )
 
 RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
@@ -82,14 +82,7 @@ NO_NAMES = Option(
 
 PLANNING = (DRY_RUN, PLAN, REASON, NO_JOURNAL, NO_NAMES)
 
-PLAN_OUTPUT = Option(
-    "output",
-    "text, json, or with --dry-run csv (all tokens of the plan).",
-    "text",
-    forms=("text", "json", "csv"),
-    value=FORM,
-    short="o",
-)
+PLAN_OUTPUT = output("text", "json", "csv").saying("text, json, or with --dry-run csv (all tokens of the plan).")
 
 
 def handling_of(task: str, *more: Option, output: Option = OUTPUT) -> Argument:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tokens.tasks import target
 from tokens.tasks.option import Argument, Group, Option, Value
-from tokens.tasks.options.shared import FOLDER, FORM, PAST_DAY, REASON, RUN, TARGET, USERNAME
+from tokens.tasks.options.shared import FOLDER, PAST_DAY, REASON, RUN, TARGET, USERNAME, output
 
 FOUR_EYES_SET = Argument(
     "on",
@@ -45,14 +45,7 @@ RUNS_SHOWN = Argument(
     ),
 )
 
-HISTORY_OUTPUT = Option(
-    "output",
-    "text, json or csv (with --run or --tokens a line a token).",
-    "text",
-    forms=("text", "json", "csv"),
-    value=FORM,
-    short="o",
-)
+HISTORY_OUTPUT = output("text", "json", "csv", csv="with --run or --tokens a line a token")
 
 ALLOW_PUBLICATION = Option(
     "allow",

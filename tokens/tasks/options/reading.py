@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
 from tokens.tasks.options.selecting import EVERY_TOKEN, PERIODS, SELECTING, of_every
-from tokens.tasks.options.shared import DAY, FORM, LOG, PAST_DAY, PERIOD, SECRETS_FILE, USERNAME
+from tokens.tasks.options.shared import DAY, LOG, PAST_DAY, PERIOD, SECRETS_FILE, USERNAME, output
 
 WHOSE = Argument(
     "wanted",
@@ -37,22 +37,10 @@ TOP = Argument(
     ),
 )
 
-DATES_OUTPUT = Option(
-    "output",
-    "text (as gitlab:tokens:analyze prints it), json or csv.",
-    "text",
-    forms=("text", "json", "csv"),
-    value=FORM,
-    short="o",
-)
+DATES_OUTPUT = output("text", "json", "csv", text="as gitlab:tokens:analyze prints it")
 
-WHOSE_OUTPUT = Option(
-    "output",
-    "text (a line a token), json or csv; none of them ever holds a token.",
-    "text",
-    forms=("text", "json", "csv"),
-    value=FORM,
-    short="o",
+WHOSE_OUTPUT = output("text", "json", "csv").saying(
+    "text (a line a token), json or csv; none of them ever holds a token."
 )
 
 GRANTS = Option(
@@ -90,14 +78,7 @@ LISTING = Argument(
     ),
 )
 
-LIST_OUTPUT = Option(
-    "output",
-    "text, json, ndjson (a document a line), csv or ids (one a line, for --ids -).",
-    "text",
-    forms=("text", "json", "ndjson", "csv", "ids"),
-    value=FORM,
-    short="o",
-)
+LIST_OUTPUT = output("text", "json", "ndjson", "csv", "ids", ndjson="a document a line", ids="one a line, for --ids -")
 
 FORECAST = Argument(
     "window",
@@ -119,14 +100,7 @@ FORECAST = Argument(
     ),
 )
 
-FORECAST_OUTPUT = Option(
-    "output",
-    "text, json, csv, ics (a calendar) or html (a page for a browser).",
-    "text",
-    forms=("text", "json", "csv", "ics", "html"),
-    value=FORM,
-    short="o",
-)
+FORECAST_OUTPUT = output("text", "json", "csv", "ics", "html", ics="a calendar", html="a page for a browser")
 
 USED = Argument(
     "wanted",
@@ -155,14 +129,7 @@ USED = Argument(
     ),
 )
 
-USED_OUTPUT = Option(
-    "output",
-    "text, json, ndjson (a document a line) or csv.",
-    "text",
-    forms=("text", "json", "ndjson", "csv"),
-    value=FORM,
-    short="o",
-)
+USED_OUTPUT = output("text", "json", "ndjson", "csv", ndjson="a document a line")
 
 THRESHOLDS = Argument(
     "thresholds",
@@ -204,13 +171,8 @@ EACH = Argument(
     ),
 )
 
-CHECK_OUTPUT = Option(
-    "output",
-    "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format).",
-    "text",
-    forms=("text", "json", "nagios", "prometheus"),
-    value=FORM,
-    short="o",
+CHECK_OUTPUT = output("text", "json", "nagios", "prometheus").saying(
+    "text, json, nagios (a plugin's line and exit statuses, 0 to 3), or prometheus (its text format)."
 )
 
 CHECK_FILE = Option(
@@ -295,11 +257,4 @@ SIMULATED = Argument(
     ),
 )
 
-SIMULATION_OUTPUT = Option(
-    "output",
-    "text, json (all nights, owners and tokens), csv or ics (a calendar).",
-    "text",
-    forms=("text", "json", "csv", "ics"),
-    value=FORM,
-    short="o",
-)
+SIMULATION_OUTPUT = output("text", "json", "csv", "ics", json="all nights, owners and tokens", ics="a calendar")

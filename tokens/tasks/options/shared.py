@@ -1,7 +1,7 @@
 """What options of many tasks have in common: values, targets, output, each described once."""
 
 from tokens.tasks import target
-from tokens.tasks.option import Argument, Group, Option, Value
+from tokens.tasks.option import Argument, Group, Option, Value, listed
 
 KINDS_TO_ROTATE = "personal, impersonation, project, group, service-account"
 KINDS = f"{KINDS_TO_ROTATE}, other"
@@ -32,6 +32,15 @@ FILE = Value("FILE", "a file", "ids.txt", lookup="files")
 FOLDER = Value("FOLDER", "a folder", "~/bundles", lookup="files")
 FORM = Value("FORM", "a form", "json")
 REASONS = Value("TEXT", "a text", '"OPS-1: Friday"')
+
+
+def output(*forms: str, **about: str) -> Option:
+    """`--output` with these forms, the first of which is the default, and what there is to say about some of them."""
+    said = listed([f"{form} ({about[form]})" if form in about else form for form in forms])
+    return Option("output", f"{said}.", forms[0], forms=forms, value=FORM, short="o")
+
+
+OUTPUT = output("text", "json")
 
 TARGET = Option(
     "target",
@@ -68,7 +77,6 @@ RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBE
 REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
 REASON_GIVEN = Argument("reason", "tokens.commands.options.values:reason", (REASON,))
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
-OUTPUT = Option("output", "text or json.", "text", forms=("text", "json"), value=FORM, short="o")
 LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
 """Logs from which a task says how its tokens are used."""
 FOUR_EYES = Argument("four_eyes", target.four_eyes)
