@@ -161,7 +161,7 @@ def task(
                     ending = target.run_there(option, environment, place, full_name, there, files, logs, into)
                 else:
                     made = {one.name: _made(option, environment, one, values) for one in arguments}
-                    ending = _found(f"tokens.commands.{command}")(environment, **made)
+                    ending = _found(command)(environment, **made)
                 environment.flush()
                 if ending is not None and ending.status != ExitStatus.DONE:
                     _leave(environment, ending)
@@ -227,7 +227,7 @@ def _made(
 def _found(path: str) -> Callable[..., Any]:
     """The function that `module:name` names. Imported when it is called: to list the tasks needs no database."""
     module, _, name = path.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    found: Callable[..., Any] = getattr(importlib.import_module(f"tokens.commands.{module}"), name)
     return found
 
 

@@ -111,14 +111,18 @@ class Option:
         """The same with another help."""
         return replace(self, text=text)
 
+    def read_by(self, reader: str | Callable[..., Any], name: str = "") -> "Argument":
+        """What `reader` makes of it alone, for a command that takes that as `name`, else under the option's own."""
+        return Argument(name or self.name, reader, (self,))
+
 
 @dataclass(frozen=True)
 class Argument:
     """What a command is given under `name`, and the options that it is made of.
 
-    `made_by` gets the options' values by their names. It is a function of the commands' room as `module:name`, imported
-    when the task is called, since the database's driver comes along; or one of this room, which gets the TargetOption
-    in place of `--target`, and the Environment, before them.
+    `made_by` gets the options' values by their names. It is a function as `module:name` below `tokens.commands`,
+    imported when the task is called, since the database's driver comes along; or one of this room, which gets the
+    TargetOption in place of `--target`, and the Environment, before them.
     """
 
     name: str

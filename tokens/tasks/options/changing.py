@@ -24,7 +24,7 @@ from tokens.tasks.options.shared import (
     output,
 )
 
-RUN_TO_CHANGE = Argument("run", "tokens.commands.options.values:run_to_change", (RUN,))
+RUN_TO_CHANGE = RUN.read_by("options.values:run_to_change")
 
 NO_JOURNAL = Option(
     "no_journal",
@@ -107,7 +107,7 @@ def handling_of(task: str, *more: Option, output: Option = OUTPUT) -> Argument:
 
 HANGING_ON = Argument(
     "options",
-    "tokens.commands.change:treatment",
+    "change:treatment",
     (
         Option(
             "memberships",
@@ -128,7 +128,7 @@ HANGING_ON = Argument(
 
 EXTENSION = Argument(
     "change",
-    "tokens.commands.change:extension",
+    "change:extension",
     (
         Option("to", "The new expiration date (2027-06-15, or +90d from today).", value=DAY),
         Option(
@@ -148,7 +148,7 @@ SAID_OF_ROTATION = {
 
 ROTATION = Argument(
     "options",
-    "tokens.commands.options.rotating:rotate_options",
+    "options.rotating:rotate_options",
     (
         Option("service_account", "Only tokens of the account with this username.", value=ACCOUNT, group=Group.TOKENS),
         Option(

@@ -8,7 +8,7 @@ from tokens.tasks.options.shared import FOLDER, PAST_DAY, REASON, RUN, TARGET, U
 
 FOUR_EYES_SET = Argument(
     "on",
-    "tokens.commands.journal:turned",
+    "journal:turned",
     (
         Option("on", "From now on nobody may apply a plan of their own.", False),
         Option("off", "One person may plan and apply again. Who turned it off stays on record.", False),
@@ -17,7 +17,7 @@ FOUR_EYES_SET = Argument(
 
 RUNS_SHOWN = Argument(
     "wanted",
-    "tokens.commands.history:wanted",
+    "history:wanted",
     (
         RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),
         Option("tokens", "Each token of these runs, too.", False, group=Group.TOKENS),
@@ -63,7 +63,7 @@ SQL = Option(
 
 EVIDENCE = Argument(
     "wanted",
-    "tokens.commands.evidence:wanted",
+    "evidence:wanted",
     (
         Option(
             "since",
@@ -87,7 +87,7 @@ EVIDENCE = Argument(
 
 PRUNED_DAY = Argument(
     "day",
-    "tokens.commands.options.days:day_before_which",
+    "options.days:day_before_which",
     (
         Option(
             "before",
@@ -104,30 +104,18 @@ PRUNED_DAY = Argument(
 
 DEMO_FOLDER = Argument("folder", target.demo_directory)
 
-TOKENS_OF_DEMO = Argument(
+TOKENS_OF_DEMO = Option(
     "tokens",
-    "tokens.commands.options.values:tokens_of_demo",
-    (
-        Option(
-            "tokens",
-            "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353.",
-            value=Value("NUMBER", "a number", "1565353"),
-        ),
-    ),
-)
+    "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353.",
+    value=Value("NUMBER", "a number", "1565353"),
+).read_by("options.values:tokens_of_demo")
 
-DATE_OF_DEMO = Argument(
-    "expires_at",
-    "tokens.commands.options.days:date_of_demo",
-    (
-        Option(
-            "expires",
-            "The date on which they expire: friday (the coming one) or a day within the coming year (2027-06-15, "
-            "+14d). Default: 2024-06-15, as documented by GitLab.",
-            value=Value("DAY", "a day, or friday", "friday"),
-        ),
-    ),
-)
+DATE_OF_DEMO = Option(
+    "expires",
+    "The date on which they expire: friday (the coming one) or a day within the coming year (2027-06-15, "
+    "+14d). Default: 2024-06-15, as documented by GitLab.",
+    value=Value("DAY", "a day, or friday", "friday"),
+).read_by("options.days:date_of_demo", "expires_at")
 
 DIRECTORY = Option(
     "directory",
@@ -145,5 +133,5 @@ DEPLOY_DIRECTORY = Option(
     group=Group.PLACE,
 )
 
-BUNDLE_FOLDER = Argument("folder", target.bundle_folder, (DIRECTORY,))
+BUNDLE_FOLDER = DIRECTORY.read_by(target.bundle_folder, "folder")
 BUNDLE_PLACE = Argument("place", target.bundle_place, (TARGET, DIRECTORY))

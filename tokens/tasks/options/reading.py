@@ -8,7 +8,7 @@ from tokens.tasks.options.shared import DAY, LOG, PAST_DAY, PERIOD, SECRETS_FILE
 
 WHOSE = Argument(
     "wanted",
-    "tokens.commands.whose:wanted",
+    "whose:wanted",
     (
         Option(
             "scan",
@@ -24,18 +24,12 @@ WHOSE = Argument(
     ),
 )
 
-TOP = Argument(
-    "most",
-    "tokens.commands.options.values:number_of_dates",
-    (
-        Option(
-            "top",
-            "How many expiration dates to show, the commonest first: a number, or all.",
-            "10",
-            value=Value("NUMBER", "a number, or all", "3"),
-        ),
-    ),
-)
+TOP = Option(
+    "top",
+    "How many expiration dates to show, the commonest first: a number, or all.",
+    "10",
+    value=Value("NUMBER", "a number, or all", "3"),
+).read_by("options.values:number_of_dates", "most")
 
 DATES_OUTPUT = output("text", "json", "csv", text="as gitlab:tokens:analyze prints it")
 
@@ -52,7 +46,7 @@ GRANTS = Option(
 
 LISTING = Argument(
     "layout",
-    "tokens.commands.list_tokens:layout",
+    "list_tokens:layout",
     (
         Option(
             "wide",
@@ -82,7 +76,7 @@ LIST_OUTPUT = output("text", "json", "ndjson", "csv", "ids", ndjson="a document 
 
 FORECAST = Argument(
     "window",
-    "tokens.commands.forecast:window",
+    "forecast:window",
     (
         Option("by", "day, week or month. Default: week.", forms=("day", "week", "month")),
         Option(
@@ -104,7 +98,7 @@ FORECAST_OUTPUT = output("text", "json", "csv", "ics", "html", ics="a calendar",
 
 USED = Argument(
     "wanted",
-    "tokens.commands.used:wanted",
+    "used:wanted",
     (
         LOG.saying(f"{LOG.text} {SEVERAL} Default: the log of the GitLab right here, with its rotated files."),
         Option("since", "Leave out calls before this day (2024-06-15, UTC).", value=PAST_DAY),
@@ -133,7 +127,7 @@ USED_OUTPUT = output("text", "json", "ndjson", "csv", ndjson="a document a line"
 
 THRESHOLDS = Argument(
     "thresholds",
-    "tokens.commands.check:thresholds",
+    "check:thresholds",
     (
         Option("warn", "Tokens that stop working within this period are a warning.", "30d", value=PERIOD),
         Option(
@@ -144,22 +138,16 @@ THRESHOLDS = Argument(
     ),
 )
 
-MAX_AGE = Argument(
+MAX_AGE = Option(
     "max_age",
-    "tokens.commands.check:max_age",
-    (
-        Option(
-            "max_age",
-            "Fail if the last call in the log of --log is older than this period, such as 6h or 1d.",
-            value=Value("PERIOD", "a period", "1d"),
-            group=Group.CARE,
-        ),
-    ),
-)
+    "Fail if the last call in the log of --log is older than this period, such as 6h or 1d.",
+    value=Value("PERIOD", "a period", "1d"),
+    group=Group.CARE,
+).read_by("check:max_age")
 
 EACH = Argument(
     "most_of_each",
-    "tokens.commands.check:most_of_each",
+    "check:most_of_each",
     (
         Option("each", "A line, or a series, for each token, too.", False),
         Option(
@@ -184,7 +172,7 @@ CHECK_FILE = Option(
 
 PAGE = Argument(
     "contents",
-    "tokens.commands.report:contents",
+    "report:contents",
     (
         Option("with_emails", "Show the owners' e-mail addresses, too.", False),
         Option("only", "With --group: the page of that team, which says nothing of the rest of the instance.", False),
@@ -200,7 +188,7 @@ PAGE_FILE = Option(
 
 SIMULATED = Argument(
     "asked",
-    "tokens.commands.simulate:asked",
+    "simulate:asked",
     (
         Option(
             "nights",

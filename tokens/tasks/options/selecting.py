@@ -140,7 +140,7 @@ LEAVE_OUT = Option(
     group=Group.TOKENS,
 )
 
-SUPERSEDED = Argument("superseded", "tokens.commands.options.selecting:takes_superseded", (LEAVE_OUT,))
+SUPERSEDED = LEAVE_OUT.read_by("options.selecting:takes_superseded", "superseded")
 
 WITHIN = Option(
     "within",
@@ -157,12 +157,12 @@ EXPIRED_WITHIN = Option(
 )
 
 PERIODS = (WITHIN, EXPIRED_WITHIN)
-SELECTION = Argument("selection", "tokens.commands.options.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
+SELECTION = Argument("selection", "options.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
 """Which tokens are to be changed."""
 
 TO_REVOKE = Argument(
     "selection",
-    "tokens.commands.options.selecting:to_revoke",
+    "options.selecting:to_revoke",
     (
         *(
             replace(option.saying("Only in this state: active, expired. Default: active."), value=STATE_TO_REVOKE)
@@ -189,29 +189,29 @@ def of_every(option: Option) -> Option:
     return option.saying(every) if option.name == "state" else _of_every_kind(option)
 
 
-LISTED = Argument("selection", "tokens.commands.options.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+LISTED = Argument("selection", "options.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
 """Which tokens are to be shown: without an option about the date those of any date."""
 
-COUNTED = Argument("selection", "tokens.commands.options.selecting:to_count", (*map(of_every, SELECTING), *PERIODS))
+COUNTED = Argument("selection", "options.selecting:to_count", (*map(of_every, SELECTING), *PERIODS))
 """Which tokens are counted: without an option about kind or state all of them."""
 
 COMING = Argument(
     "selection",
-    "tokens.commands.options.selecting:to_count",
+    "options.selecting:to_count",
     tuple(of_every(option) for option in SELECTING if option.name not in ("expires", "state")),
 )
 """Which tokens are counted by a task that has a window of its own, of those that work."""
 
 FORESEEN = Argument(
     "selection",
-    "tokens.commands.options.selecting:to_foresee",
+    "options.selecting:to_foresee",
     tuple(_of_every_kind(option) for option in SELECTING if option.name != "expires"),
 )
 """The same, and revoked ones on request."""
 
 REPORTED = Argument(
     "selection",
-    "tokens.commands.options.selecting:to_report",
+    "options.selecting:to_report",
     (
         *(
             option.saying(f"Only in this state: {STATES}. Default: active and expired.")
@@ -226,7 +226,7 @@ REPORTED = Argument(
 
 USED_TOKENS = Argument(
     "selection",
-    "tokens.commands.options.selecting:to_count",
+    "options.selecting:to_count",
     (
         *(
             option.saying(f"Only of this kind: {KINDS}. Default: every kind of token.")

@@ -52,9 +52,9 @@ TARGET = Option(
     short="t",
 )
 
-LOCATED = Argument("locate", target.locator, (TARGET,))
+LOCATED = TARGET.read_by(target.locator, "locate")
 TARGETS_CONFIGURED = Argument("configured", target.configured)
-THERE = Argument("there", target.there, (TARGET,))
+THERE = TARGET.read_by(target.there, "there")
 
 SECRETS_FILE = Option(
     "secrets_file",
@@ -75,8 +75,8 @@ LOG = Option(
 
 RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
 REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
-REASON_GIVEN = Argument("reason", "tokens.commands.options.values:reason", (REASON,))
+REASON_GIVEN = REASON.read_by("options.values:reason")
 YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
-LOGS = Argument("logs", "tokens.commands.options.logs:logs_named", (LOG,))
+LOGS = LOG.read_by("options.logs:logs_named", "logs")
 """Logs from which a task says how its tokens are used."""
 FOUR_EYES = Argument("four_eyes", target.four_eyes)
