@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Any
 
 SEVERAL = "Several: separated by commas, or the option again."
@@ -35,6 +36,10 @@ class Value:
     example: str
     choices: tuple[str, ...] = ()
     lookup: str = ""
+
+    def such_as(self, example: str) -> "Value":
+        """The same with another example."""
+        return replace(self, example=example)
 
 
 ANYTHING = Value("TEXT", "a value", "some text")
@@ -107,13 +112,18 @@ class Option:
             text = f"{text} {SEVERAL}"
         return f"{text} Example: {example}." if self.takes_value and example not in text else text
 
-    def saying(self, text: str) -> "Option":
-        """The same with another help."""
-        return replace(self, text=text)
+    def saying(self, text: str, **others: Any) -> "Option":
+        """The same with another text, and with whatever else differs."""
+        return replace(self, text=text, **others)
 
     def read_by(self, reader: str | Callable[..., Any], name: str = "") -> "Argument":
         """What `reader` makes of it alone, for a command that takes that as `name`, else under the option's own."""
         return Argument(name or self.name, reader, (self,))
+
+
+which = partial(Option, group=Group.TOKENS)
+care = partial(Option, group=Group.CARE)
+where = partial(Option, group=Group.PLACE)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,20 @@
 """The options about the record, the demo and the bundle, each described once."""
 
-from dataclasses import replace
-
 from tokens.tasks import target
-from tokens.tasks.option import Argument, Group, Option, Value
-from tokens.tasks.options.shared import FOLDER, PAST_DAY, REASON, RUN, TARGET, USERNAME, output
+from tokens.tasks.option import Argument, Group, Option, Value, care, where, which
+from tokens.tasks.options.shared import (
+    FILE,
+    FOLDER,
+    NUMBER,
+    PAST_DAY,
+    PERIOD,
+    REASON,
+    RUN,
+    TARGET,
+    USERNAME,
+    guard_of,
+    output,
+)
 
 FOUR_EYES_SET = Argument(
     "on",
@@ -20,38 +30,34 @@ RUNS_SHOWN = Argument(
     "history:wanted",
     (
         RUN.saying("Show this run and its tokens: a number. Default: one line for each run."),
-        Option("tokens", "Each token of these runs, too.", False, group=Group.TOKENS),
-        Option(
+        which("tokens", "Each token of these runs, too.", False),
+        which(
             "token",
             "Only what was done to the token with this id; also one that a rotation made.",
             several=True,
             value=Value("ID", "the id of a token", "4711"),
-            group=Group.TOKENS,
         ),
-        Option(
+        which(
             "user",
             "Only what was done to tokens of the account that has, or had then, this username.",
             several=True,
             value=USERNAME,
-            group=Group.TOKENS,
         ),
-        Option(
+        which(
             "since",
             "Only runs that were planned or carried out on this day (2024-06-15, UTC) or later.",
             value=PAST_DAY,
-            group=Group.TOKENS,
         ),
-        replace(REASON, text="Only runs with this text in their reason; case does not count.", group=Group.TOKENS),
+        REASON.saying("Only runs with this text in their reason; case does not count.", group=Group.TOKENS),
     ),
 )
 
 HISTORY_OUTPUT = output("text", "json", "csv", csv="with --run or --tokens a line a token")
 
-ALLOW_PUBLICATION = Option(
+ALLOW_PUBLICATION = care(
     "allow",
     "publication: go on although logical replication will carry the journal's tables.",
-    value=Value("WORD", "the word of a guard", "publication", ("publication",)),
-    group=Group.CARE,
+    value=guard_of("journal.install"),
 )
 
 SQL = Option(
@@ -74,13 +80,13 @@ EVIDENCE = Argument(
             "file",
             "The file to write, in place of an older one, with FILE.check.py beside it. Default: standard output.",
             only_here=True,
-            value=Value("FILE", "a file", "evidence.ndjson", lookup="files"),
+            value=FILE.such_as("evidence.ndjson"),
         ),
         Option(
             "sign_key",
             "Sign the file with this key of ssh, into FILE.sig.",
             only_here=True,
-            value=Value("FILE", "a file", "~/.ssh/id_ed25519", lookup="files"),
+            value=FILE.such_as("~/.ssh/id_ed25519"),
         ),
     ),
 )
@@ -89,16 +95,8 @@ PRUNED_DAY = Argument(
     "day",
     "options.days:day_before_which",
     (
-        Option(
-            "before",
-            "Forget the runs that were planned before this day, 00:00 UTC.",
-            value=PAST_DAY,
-        ),
-        Option(
-            "older_than",
-            "The same as a period before today, such as 90d or 1y.",
-            value=Value("PERIOD", "a period", "90d"),
-        ),
+        Option("before", "Forget the runs that were planned before this day, 00:00 UTC.", value=PAST_DAY),
+        Option("older_than", "The same as a period before today, such as 90d or 1y.", value=PERIOD.such_as("90d")),
     ),
 )
 
@@ -107,7 +105,7 @@ DEMO_FOLDER = Argument("folder", target.demo_directory)
 TOKENS_OF_DEMO = Option(
     "tokens",
     "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353.",
-    value=Value("NUMBER", "a number", "1565353"),
+    value=NUMBER.such_as("1565353"),
 ).read_by("options.values:tokens_of_demo")
 
 DATE_OF_DEMO = Option(
@@ -117,20 +115,15 @@ DATE_OF_DEMO = Option(
     value=Value("DAY", "a day, or friday", "friday"),
 ).read_by("options.days:date_of_demo", "expires_at")
 
-DIRECTORY = Option(
+DIRECTORY = where(
     "directory",
     "Folder for the bundle. Default: INVOKE_TOKENS_BUNDLE_DIRECTORY, then tokens.bundle.directory in the "
     "configuration, then invoke-gitlab-tokens in the user's cache.",
     value=FOLDER,
-    group=Group.PLACE,
 )
 
-DEPLOY_DIRECTORY = Option(
-    "directory",
-    "Where to make the folder deploy. Default: the current folder.",
-    ".",
-    value=FOLDER,
-    group=Group.PLACE,
+DEPLOY_DIRECTORY = where(
+    "directory", "Where to make the folder deploy. Default: the current folder.", ".", value=FOLDER
 )
 
 BUNDLE_FOLDER = DIRECTORY.read_by(target.bundle_folder, "folder")

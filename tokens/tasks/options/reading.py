@@ -2,19 +2,30 @@
 
 from dataclasses import replace
 
-from tokens.tasks.option import SEVERAL, Argument, Group, Option, Value
+from tokens.tasks.option import SEVERAL, Argument, Option, Value, care, which
 from tokens.tasks.options.selecting import EVERY_TOKEN, PERIODS, SELECTING, of_every
-from tokens.tasks.options.shared import DAY, LOG, PAST_DAY, PERIOD, SECRETS_FILE, USERNAME, output
+from tokens.tasks.options.shared import (
+    DAY,
+    FILE,
+    LOG,
+    NUMBER,
+    NUMBER_OR_ALL,
+    PAST_DAY,
+    PERIOD,
+    PERIOD_OR_DAY,
+    SECRETS_FILE,
+    USERNAME,
+    output,
+)
 
 WHOSE = Argument(
     "wanted",
     "whose:wanted",
     (
-        Option(
+        which(
             "scan",
             "Instead of reading standard input, look for tokens in the files of this folder, or in this file.",
             value=Value("FOLDER", "a folder or a file", "/srv/scripts", lookup="files"),
-            group=Group.TOKENS,
         ),
         LOG.saying(
             "Show what each token did, too, by GitLab's api_json.log: a file, or a pattern such as 'api_json.log*'; "
@@ -28,7 +39,7 @@ TOP = Option(
     "top",
     "How many expiration dates to show, the commonest first: a number, or all.",
     "10",
-    value=Value("NUMBER", "a number, or all", "3"),
+    value=NUMBER_OR_ALL.such_as("3"),
 ).read_by("options.values:number_of_dates", "most")
 
 DATES_OUTPUT = output("text", "json", "csv", text="as gitlab:tokens:analyze prints it")
@@ -64,11 +75,7 @@ LISTING = Argument(
             "By this column; with a minus (--sort=-used) downwards. Default: expires, soonest first.",
             value=Value("COLUMN", "a column", "owner", lookup="sortable columns"),
         ),
-        Option(
-            "first",
-            "This number of tokens, or all. Default: 50 on a terminal, else all.",
-            value=Value("NUMBER", "a number, or all", "100"),
-        ),
+        Option("first", "This number of tokens, or all. Default: 50 on a terminal, else all.", value=NUMBER_OR_ALL),
     ),
 )
 
@@ -79,12 +86,7 @@ FORECAST = Argument(
     "forecast:window",
     (
         Option("by", "day, week or month. Default: week.", forms=("day", "week", "month")),
-        Option(
-            "until",
-            "How far to look: a period (90d, 6m) or a day.",
-            "90d",
-            value=Value("PERIOD", "a period or a day", "6m"),
-        ),
+        Option("until", "How far to look: a period (90d, 6m) or a day.", "90d", value=PERIOD_OR_DAY),
         Option("sort", "date, or tokens: the days with the most tokens.", "date", forms=("date", "tokens")),
         Option(
             "first",
@@ -106,20 +108,13 @@ USED = Argument(
             "state_file",
             "Read on from where the last run with this file ended, and write down where this one ends. For a timer.",
             only_here=True,
-            value=Value("FILE", "a file", "/var/lib/gitlab-tokens/used.json", lookup="files"),
+            value=FILE.such_as("/var/lib/gitlab-tokens/used.json"),
         ),
         Option(
-            "by",
-            "A row for each token, address, route or day.",
-            "token",
-            forms=("token", "address", "route", "day"),
+            "by", "A row for each token, address, route or day.", "token", forms=("token", "address", "route", "day")
         ),
         Option("top_refused", "Only dead tokens that are still being tried, most often first.", False),
-        Option(
-            "first",
-            "This number of rows, or all. Default: 50 on a terminal, else all.",
-            value=Value("NUMBER", "a number, or all", "100"),
-        ),
+        Option("first", "This number of rows, or all. Default: 50 on a terminal, else all.", value=NUMBER_OR_ALL),
     ),
 )
 
@@ -133,16 +128,15 @@ THRESHOLDS = Argument(
         Option(
             "critical",
             "Those within this one are critical. Default: 7d, or as --warn if that is shorter.",
-            value=Value("PERIOD", "a period", "7d"),
+            value=PERIOD.such_as("7d"),
         ),
     ),
 )
 
-MAX_AGE = Option(
+MAX_AGE = care(
     "max_age",
     "Fail if the last call in the log of --log is older than this period, such as 6h or 1d.",
-    value=Value("PERIOD", "a period", "1d"),
-    group=Group.CARE,
+    value=PERIOD.such_as("1d"),
 ).read_by("check:max_age")
 
 EACH = Argument(
@@ -150,11 +144,8 @@ EACH = Argument(
     "check:most_of_each",
     (
         Option("each", "A line, or a series, for each token, too.", False),
-        Option(
-            "at_most",
-            "Refuse --each for more tokens than this number. Default: 5000.",
-            value=Value("NUMBER", "a number", "20000"),
-            group=Group.CARE,
+        care(
+            "at_most", "Refuse --each for more tokens than this number. Default: 5000.", value=NUMBER.such_as("20000")
         ),
     ),
 )
@@ -167,7 +158,7 @@ CHECK_FILE = Option(
     "file",
     "With --output prometheus: the file right here to replace, for node_exporter. A failure leaves it as it was.",
     takes_form="prometheus",
-    value=Value("FILE", "a file", "/var/lib/gitlab-tokens/gitlab_tokens.prom", lookup="files"),
+    value=FILE.such_as("/var/lib/gitlab-tokens/gitlab_tokens.prom"),
 )
 
 PAGE = Argument(
@@ -183,23 +174,18 @@ PAGE_FILE = Option(
     "file",
     "The file to write, in place of an older one. A failure leaves that as it was. Default: standard output.",
     only_here=True,
-    value=Value("FILE", "a file", "tokens.html", lookup="files"),
+    value=FILE.such_as("tokens.html"),
 )
 
 SIMULATED = Argument(
     "asked",
     "simulate:asked",
     (
-        Option(
-            "nights",
-            "How far to look: a period (60d, 3m) or a day.",
-            "60d",
-            value=Value("PERIOD", "a period or a day", "3m"),
-        ),
+        Option("nights", "How far to look: a period (60d, 3m) or a day.", "60d", value=PERIOD_OR_DAY.such_as("3m")),
         Option(
             "max_lifetime",
             "If the instance's maximum lifetime were set to this period, 400 days at most.",
-            value=Value("PERIOD", "a period", "90d"),
+            value=PERIOD.such_as("90d"),
         ),
         Option("require_expiry", "If new tokens had to have a date.", False),
         Option("no_require_expiry", "If new tokens needed no date.", False),
@@ -209,17 +195,8 @@ SIMULATED = Argument(
             value=Value("DAYS", "a number of days, or never", "7"),
         ),
         Option("disable", "If access tokens were disabled.", False),
-        Option(
-            "granular_after",
-            "If people could make fine-grained tokens alone from this day on.",
-            value=DAY,
-        ),
-        Option(
-            "block_user",
-            "If the user with this username, or URL, were blocked.",
-            several=True,
-            value=USERNAME,
-        ),
+        Option("granular_after", "If people could make fine-grained tokens alone from this day on.", value=DAY),
+        Option("block_user", "If the user with this username, or URL, were blocked.", several=True, value=USERNAME),
         Option(
             "remove_member",
             "If the user with this username were removed from the place that --project or --group names then.",
@@ -232,11 +209,7 @@ SIMULATED = Argument(
             "token",
             forms=("token", "owner", "night"),
         ),
-        Option(
-            "first",
-            "This number of lines, or all. Default: 50 for people, else all.",
-            value=Value("NUMBER", "a number, or all", "100"),
-        ),
+        Option("first", "This number of lines, or all. Default: 50 for people, else all.", value=NUMBER_OR_ALL),
         *(
             replace(of_every(option), value=option.value) if option.name != "kind" else option.saying(EVERY_TOKEN)
             for option in SELECTING

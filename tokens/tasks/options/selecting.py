@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tokens.tasks.option import Argument, Group, Option, Value
+from tokens.tasks.option import Argument, Option, which
 from tokens.tasks.options.shared import (
     FILE,
     GLOB,
@@ -25,107 +25,45 @@ from tokens.tasks.options.shared import (
 )
 
 SELECTING = (
-    Option(
+    which(
         "expires",
         "Those that expire on a day (2026-12-04, today, +14d), in a month (2026-12), between two of these "
         "(2026-12-04..2026-12-11, ..+14d), or never (none).",
         several=True,
         value=WHICH,
-        group=Group.TOKENS,
     ),
-    Option(
-        "kind",
-        f"Only of this kind: {KINDS}. Default: every kind but impersonation.",
-        several=True,
-        value=KIND,
-        group=Group.TOKENS,
-    ),
-    Option(
-        "state",
-        f"Only in this state: {STATES}. Default: active.",
-        several=True,
-        value=STATE,
-        group=Group.TOKENS,
-    ),
-    Option(
-        "user",
-        "Only of the user with this username, or URL.",
-        several=True,
-        value=USERNAME,
-        group=Group.TOKENS,
-    ),
-    Option(
+    which("kind", f"Only of this kind: {KINDS}. Default: every kind but impersonation.", several=True, value=KIND),
+    which("state", f"Only in this state: {STATES}. Default: active.", several=True, value=STATE),
+    which("user", "Only of the user with this username, or URL.", several=True, value=USERNAME),
+    which(
         "group",
         "Only of bots and service accounts of the group with this full path, or URL, and of what lies below it.",
         several=True,
         value=GROUP_PATH,
-        group=Group.TOKENS,
     ),
-    Option(
+    which(
         "project",
         "Only of bots and service accounts of the project with this full path, or URL.",
         several=True,
         value=PROJECT_PATH,
-        group=Group.TOKENS,
     ),
-    Option(
-        "name",
-        "Only with a name like this, case counts: * is any text, ? a character.",
-        value=GLOB,
-        group=Group.TOKENS,
+    which("name", "Only with a name like this, case counts: * is any text, ? a character.", value=GLOB),
+    which("scope", "Only with this scope, such as api. Of several a token must have all.", several=True, value=SCOPE),
+    which("last_used_before", "Only last used before this day (2024-06-15, UTC), or never.", value=PAST_DAY),
+    which("last_used_after", "Only last used on this day (2024-06-15, UTC) or later.", value=PAST_DAY),
+    which("created_before", "Only created before this day (2024-06-15, UTC).", value=PAST_DAY),
+    which("created_after", "Only created on this day (2024-06-15, UTC) or later.", value=PAST_DAY),
+    which("owner_state", f"Only of owners in this state: {OWNER_STATES}.", several=True, value=OWNER_STATE),
+    which("never_used", "Only those that GitLab has never seen used.", False),
+    which(
+        "beyond_maximum", "Only those that live longer than the instance's maximum lifetime, or have no date.", False
     ),
-    Option(
-        "scope",
-        "Only with this scope, such as api. Of several a token must have all.",
-        several=True,
-        value=SCOPE,
-        group=Group.TOKENS,
-    ),
-    Option(
-        "last_used_before",
-        "Only last used before this day (2024-06-15, UTC), or never.",
-        value=PAST_DAY,
-        group=Group.TOKENS,
-    ),
-    Option(
-        "last_used_after",
-        "Only last used on this day (2024-06-15, UTC) or later.",
-        value=PAST_DAY,
-        group=Group.TOKENS,
-    ),
-    Option("created_before", "Only created before this day (2024-06-15, UTC).", value=PAST_DAY, group=Group.TOKENS),
-    Option(
-        "created_after",
-        "Only created on this day (2024-06-15, UTC) or later.",
-        value=PAST_DAY,
-        group=Group.TOKENS,
-    ),
-    Option(
-        "owner_state",
-        f"Only of owners in this state: {OWNER_STATES}.",
-        several=True,
-        value=OWNER_STATE,
-        group=Group.TOKENS,
-    ),
-    Option("never_used", "Only those that GitLab has never seen used.", False, group=Group.TOKENS),
-    Option(
-        "beyond_maximum",
-        "Only those that live longer than the instance's maximum lifetime, or have no date.",
-        False,
-        group=Group.TOKENS,
-    ),
-    Option(
-        "no_membership",
-        "Only those of project and group bots without any membership, which reach nothing.",
-        False,
-        group=Group.TOKENS,
-    ),
-    Option(
+    which("no_membership", "Only those of project and group bots without any membership, which reach nothing.", False),
+    which(
         "ids",
         "Only with an id in this file (- is standard input), separated by spaces, commas or lines; # starts a comment.",
         is_file=True,
         value=FILE,
-        group=Group.TOKENS,
     ),
 )
 
@@ -133,27 +71,24 @@ KINDS_SHOWN = f"Only of this kind: {KINDS}; or one that is no access token: {OTH
 
 EVERY_TOKEN = f"Only of this kind: {KINDS}. Default: every kind of token."
 
-LEAVE_OUT = Option(
+LEAVE_OUT = which(
     "leave_out",
     "Leave out tokens that a guard is about: superseded (a rotation has replaced them).",
     forms=("superseded",),
-    group=Group.TOKENS,
 )
 
 SUPERSEDED = LEAVE_OUT.read_by("options.selecting:takes_superseded", "superseded")
 
-WITHIN = Option(
+WITHIN = which(
     "within",
     "Those that work and expire within a period from today (30d, 2w, 3m, 1y), instead of --expires.",
     value=PERIOD,
-    group=Group.TOKENS,
 )
 
-EXPIRED_WITHIN = Option(
+EXPIRED_WITHIN = which(
     "expired_within",
     "Those that have expired within the last period, such as 14d, instead of --expires. --state is expired then.",
-    value=Value("PERIOD", "a period", "14d"),
-    group=Group.TOKENS,
+    value=PERIOD.such_as("14d"),
 )
 
 PERIODS = (WITHIN, EXPIRED_WITHIN)

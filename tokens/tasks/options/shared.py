@@ -1,7 +1,8 @@
 """What options of many tasks have in common: values, targets, output, each described once."""
 
+from tokens.commands.options.handling import GUARDS
 from tokens.tasks import target
-from tokens.tasks.option import Argument, Group, Option, Value, listed
+from tokens.tasks.option import Argument, Option, Value, care, listed, where, which
 
 KINDS_TO_ROTATE = "personal, impersonation, project, group, service-account"
 KINDS = f"{KINDS_TO_ROTATE}, other"
@@ -13,9 +14,12 @@ OWNER_STATES = "active, blocked, banned, deactivated"
 DAY = Value("DAY", "a day", "2027-06-15")
 PAST_DAY = Value("DAY", "a day", "2024-06-15")
 NUMBER = Value("NUMBER", "a number", "1000")
+NUMBER_OR_ALL = Value("NUMBER", "a number, or all", "100")
 NUMBER_OF_RUN = Value("RUN", "the number of a run", "12", lookup="runs")
 WHERE = Value("TARGET", "a target", "docker:gitlab", lookup="targets")
 PERIOD = Value("PERIOD", "a period", "30d")
+PERIOD_OR_DAY = Value("PERIOD", "a period or a day", "6m")
+DAYS = Value("DAYS", "a number of days", "365d")
 WHICH = Value("WHICH", "a day, or some days,", "2026-12-04")
 KIND = Value("KIND", "a kind of token", "project,group", tuple(KINDS.split(", ")))
 KIND_SHOWN = Value("KIND", "a kind", "project,deploy-token", (*KIND.choices, *OTHER_KINDS.split(", ")))
@@ -34,6 +38,11 @@ FORM = Value("FORM", "a form", "json")
 REASONS = Value("TEXT", "a text", '"OPS-1: Friday"')
 
 
+def guard_of(task: str) -> Value:
+    """What --allow of this task takes."""
+    return Value("WORD", "the word of a guard", GUARDS[task][0], GUARDS[task])
+
+
 def output(*forms: str, **about: str) -> Option:
     """`--output` with these forms, the first of which is the default, and what there is to say about some of them."""
     said = listed([f"{form} ({about[form]})" if form in about else form for form in forms])
@@ -42,13 +51,12 @@ def output(*forms: str, **about: str) -> Option:
 
 OUTPUT = output("text", "json")
 
-TARGET = Option(
+TARGET = where(
     "target",
     "Where GitLab is: omnibus, source[:DIR], docker:CONTAINER, kubernetes:NAMESPACE[/RELEASE][@CONTEXT], "
     "postgresql://USER@HOST:PORT/DBNAME, demo, or a name from tokens.targets in Invoke's configuration. Default: "
     "INVOKE_TOKENS_TARGET, then tokens.target in the configuration, then the GitLab installed right here.",
     value=WHERE,
-    group=Group.PLACE,
     short="t",
 )
 
@@ -56,27 +64,25 @@ LOCATED = TARGET.read_by(target.locator, "locate")
 TARGETS_CONFIGURED = Argument("configured", target.configured)
 THERE = TARGET.read_by(target.there, "there")
 
-SECRETS_FILE = Option(
+SECRETS_FILE = where(
     "secrets_file",
     "A copy of GitLab's secrets.yml or gitlab-secrets.json. Default: that of the GitLab right here.",
-    value=Value("FILE", "a file", "/root/gitlab-secrets.json", lookup="files"),
-    group=Group.PLACE,
+    value=FILE.such_as("/root/gitlab-secrets.json"),
 )
 
-LOG = Option(
+LOG = where(
     "log",
     "GitLab's api_json.log: a file, a pattern such as 'api_json.log*', or - for standard input; plain, gzip or zstd. "
     "Rotated files are read in their order.",
     several=True,
     is_log=True,
-    value=Value("FILE", "a file", "'/var/log/gitlab/gitlab-rails/api_json.log*'", lookup="files"),
-    group=Group.PLACE,
+    value=FILE.such_as("'/var/log/gitlab/gitlab-rails/api_json.log*'"),
 )
 
-RUN = Option("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN, group=Group.TOKENS)
-REASON = Option("reason", "Why, for the journal.", value=REASONS, group=Group.CARE)
+RUN = which("run", "The number of the run, as `history` shows it.", value=NUMBER_OF_RUN)
+REASON = care("reason", "Why, for the journal.", value=REASONS)
 REASON_GIVEN = REASON.read_by("options.values:reason")
-YES = Option("yes", "Do not ask. Needed where there is no terminal.", False, group=Group.CARE, short="y")
+YES = care("yes", "Do not ask. Needed where there is no terminal.", False, short="y")
 LOGS = LOG.read_by("options.logs:logs_named", "logs")
 """Logs from which a task says how its tokens are used."""
 FOUR_EYES = Argument("four_eyes", target.four_eyes)
