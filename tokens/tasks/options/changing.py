@@ -7,7 +7,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.options.handling import GUARDS, MOST_JOBS, Handling, handling
 from tokens.tasks import target
 from tokens.tasks.option import Argument, Option, Value, care, which
-from tokens.tasks.options.selecting import SELECTING
+from tokens.tasks.options.selecting import IN_STATE, OF_KIND, selecting
 from tokens.tasks.options.shared import (
     ACCOUNT,
     DAY,
@@ -118,11 +118,13 @@ EXTENSION = Argument(
     ),
 )
 
-SAID_OF_ROTATION = {
-    "kind": f"Of this kind: {KINDS_TO_ROTATE}. Default: service-account, with --new-owner personal.",
-    "state": f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or "
-    f"--token whatever can be rotated.",
-}
+KIND_TO_ROTATE = OF_KIND.saying(
+    f"Of this kind: {KINDS_TO_ROTATE}. Default: service-account, with --new-owner personal."
+)
+STATE_TO_ROTATE = IN_STATE.saying(
+    f"Only in this state: {STATES}. Default: active; with --expired-within expired; with --service-account or --token "
+    "whatever can be rotated."
+)
 
 ROTATION = Argument(
     "options",
@@ -138,7 +140,7 @@ ROTATION = Argument(
             "All tokens that have expired within the last period, such as 14d.",
             value=PERIOD.such_as("14d"),
         ),
-        *(option.saying(SAID_OF_ROTATION.get(option.name, option.text)) for option in SELECTING),
+        *selecting(KIND_TO_ROTATE, STATE_TO_ROTATE),
         care(
             "allow",
             "Continue in spite of a guard: long-expired (tokens that expired more than 30 days ago); administrator "

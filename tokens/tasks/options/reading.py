@@ -1,9 +1,7 @@
 """The options of tasks that only read, each described once."""
 
-from dataclasses import replace
-
 from tokens.tasks.option import SEVERAL, Argument, Option, Value, care, which
-from tokens.tasks.options.selecting import EVERY_TOKEN, PERIODS, SELECTING, of_every
+from tokens.tasks.options.selecting import EVERY_KIND, EVERY_STATE, PERIODS, selecting
 from tokens.tasks.options.shared import (
     DAY,
     FILE,
@@ -210,10 +208,7 @@ SIMULATED = Argument(
             forms=("token", "owner", "night"),
         ),
         Option("first", "This number of lines, or all. Default: 50 for people, else all.", value=NUMBER_OR_ALL),
-        *(
-            replace(of_every(option), value=option.value) if option.name != "kind" else option.saying(EVERY_TOKEN)
-            for option in SELECTING
-        ),
+        *selecting(EVERY_KIND, EVERY_STATE),
         *PERIODS,
     ),
 )

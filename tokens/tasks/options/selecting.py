@@ -1,6 +1,6 @@
 """The options that say which tokens, each described once, and what they make together."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from tokens.tasks.option import Argument, Option, which
 from tokens.tasks.options.shared import (
@@ -24,6 +24,9 @@ from tokens.tasks.options.shared import (
     WHICH,
 )
 
+OF_KIND = which("kind", f"Only of this kind: {KINDS}. Default: every kind but impersonation.", several=True, value=KIND)
+IN_STATE = which("state", f"Only in this state: {STATES}. Default: active.", several=True, value=STATE)
+
 SELECTING = (
     which(
         "expires",
@@ -32,8 +35,8 @@ SELECTING = (
         several=True,
         value=WHICH,
     ),
-    which("kind", f"Only of this kind: {KINDS}. Default: every kind but impersonation.", several=True, value=KIND),
-    which("state", f"Only in this state: {STATES}. Default: active.", several=True, value=STATE),
+    OF_KIND,
+    IN_STATE,
     which("user", "Only of the user with this username, or URL.", several=True, value=USERNAME),
     which(
         "group",
@@ -67,10 +70,6 @@ SELECTING = (
     ),
 )
 
-KINDS_SHOWN = f"Only of this kind: {KINDS}; or one that is no access token: {OTHER_KINDS}. Default: {{default}}."
-
-EVERY_TOKEN = f"Only of this kind: {KINDS}. Default: every kind of token."
-
 LEAVE_OUT = which(
     "leave_out",
     "Leave out tokens that a guard is about: superseded (a rotation has replaced them).",
@@ -92,84 +91,41 @@ EXPIRED_WITHIN = which(
 )
 
 PERIODS = (WITHIN, EXPIRED_WITHIN)
-SELECTION = Argument("selection", "options.selecting:selection", (*SELECTING, *PERIODS, LEAVE_OUT))
+
+EVERY_KIND = OF_KIND.saying(f"Only of this kind: {KINDS}. Default: every kind of token.")
+EVERY_KIND_AND_OTHERS = OF_KIND.saying(
+    f"Only of this kind: {KINDS}; or one that is no access token: {OTHER_KINDS}. Default: every kind of token.",
+    value=KIND_SHOWN,
+)
+EVERY_STATE = IN_STATE.saying(f"Only in this state: {STATES}. Default: every state.")
+WORKING_OR_EXPIRED = IN_STATE.saying(f"Only in this state: {STATES}. Default: active and expired.")
+NOT_REVOKED = IN_STATE.saying("Only in this state: active, expired. Default: active.", value=STATE_TO_REVOKE)
+
+
+def selecting(*instead: Option, without: Sequence[str] = ()) -> tuple[Option, ...]:
+    """The options that say which tokens, `instead` in the place of those of its names, and none of `without`."""
+    other = {option.name: option for option in instead}
+    return tuple(other.get(option.name, option) for option in SELECTING if option.name not in without)
+
+
+def selection(reader: str, *options: Option) -> Argument:
+    """The selection that a reader makes of these options."""
+    return Argument("selection", f"options.selecting:{reader}", options)
+
+
+SELECTION = selection("selection", *SELECTING, *PERIODS, LEAVE_OUT)
 """Which tokens are to be changed."""
-
-TO_REVOKE = Argument(
-    "selection",
-    "options.selecting:to_revoke",
-    (
-        *(
-            replace(option.saying("Only in this state: active, expired. Default: active."), value=STATE_TO_REVOKE)
-            if option.name == "state"
-            else option
-            for option in SELECTING
-        ),
-        *PERIODS,
-    ),
-)
+TO_REVOKE = selection("to_revoke", *selecting(NOT_REVOKED), *PERIODS)
 """Which tokens are to be revoked."""
-
-
-def _of_every_kind(option: Option) -> Option:
-    """The same where every kind of token counts unless kinds are named, and more kinds can be named."""
-    if option.name != "kind":
-        return option
-    return replace(option.saying(KINDS_SHOWN.format(default="every kind of token")), value=KIND_SHOWN)
-
-
-def of_every(option: Option) -> Option:
-    """The same where every state counts, too."""
-    every = f"Only in this state: {STATES}. Default: every state."
-    return option.saying(every) if option.name == "state" else _of_every_kind(option)
-
-
-LISTED = Argument("selection", "options.selecting:to_read", (*map(_of_every_kind, SELECTING), *PERIODS))
+LISTED = selection("to_read", *selecting(EVERY_KIND_AND_OTHERS), *PERIODS)
 """Which tokens are to be shown: without an option about the date those of any date."""
-
-COUNTED = Argument("selection", "options.selecting:to_count", (*map(of_every, SELECTING), *PERIODS))
+COUNTED = selection("to_count", *selecting(EVERY_KIND_AND_OTHERS, EVERY_STATE), *PERIODS)
 """Which tokens are counted: without an option about kind or state all of them."""
-
-COMING = Argument(
-    "selection",
-    "options.selecting:to_count",
-    tuple(of_every(option) for option in SELECTING if option.name not in ("expires", "state")),
-)
+COMING = selection("to_count", *selecting(EVERY_KIND_AND_OTHERS, without=("expires", "state")))
 """Which tokens are counted by a task that has a window of its own, of those that work."""
-
-FORESEEN = Argument(
-    "selection",
-    "options.selecting:to_foresee",
-    tuple(_of_every_kind(option) for option in SELECTING if option.name != "expires"),
-)
+FORESEEN = selection("to_foresee", *selecting(EVERY_KIND_AND_OTHERS, without=("expires",)))
 """The same, and revoked ones on request."""
-
-REPORTED = Argument(
-    "selection",
-    "options.selecting:to_report",
-    (
-        *(
-            option.saying(f"Only in this state: {STATES}. Default: active and expired.")
-            if option.name == "state"
-            else of_every(option)
-            for option in SELECTING
-        ),
-        *PERIODS,
-    ),
-)
+REPORTED = selection("to_report", *selecting(EVERY_KIND_AND_OTHERS, WORKING_OR_EXPIRED), *PERIODS)
 """Which tokens a page is about."""
-
-USED_TOKENS = Argument(
-    "selection",
-    "options.selecting:to_count",
-    (
-        *(
-            option.saying(f"Only of this kind: {KINDS}. Default: every kind of token.")
-            if option.name == "kind"
-            else of_every(option)
-            for option in SELECTING
-        ),
-        *PERIODS,
-    ),
-)
+USED_TOKENS = selection("to_count", *selecting(EVERY_KIND, EVERY_STATE), *PERIODS)
 """The same where no other kinds can be named."""
