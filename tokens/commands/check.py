@@ -12,7 +12,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.logged import located
 from tokens.commands.options.days import days_of
-from tokens.commands.options.values import MOST_TOKENS, whole_number
+from tokens.commands.options.values import number_at_most
 from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
 from tokens.counts import counted
@@ -63,9 +63,7 @@ def most_of_each(_: Environment, each: bool, at_most: str | None) -> int | None:
     """
     if at_most is not None and not each:
         raise UsageError("--at-most is about the tokens of --each: use both.")
-    most = MOST_SERIES if at_most is None else whole_number(at_most, 1, MOST_TOKENS)
-    if most is None:
-        raise UsageError(f'--at-most takes a number of tokens, not "{at_most}".')
+    most = number_at_most(at_most, least=1) or MOST_SERIES
     return most if each else None
 
 

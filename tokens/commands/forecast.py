@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
-from tokens.commands.options.days import day_of, days_of, today
+from tokens.commands.options.days import days_until
 from tokens.commands.options.values import whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.errors import UsageError
@@ -48,9 +48,7 @@ def window(_: Environment, by: str | None, until: str, sort: str, first: str | N
         raise UsageError("--first is about the fullest days: use --sort tokens with it.")
     if sort == "tokens" and by not in (None, Step.DAY):
         raise UsageError(f"--sort tokens shows the fullest days: leave --by {by} out.")
-    days = (day_of("until", until) - today()).days if "-" in until else days_of("until", until)
-    if not 1 <= days <= LONGEST:
-        raise UsageError(f"--until takes a period or a day from tomorrow on, at most {LONGEST:,} days away.")
+    days = days_until("until", until, LONGEST)
     return Window(days, Step.DAY if sort == "tokens" else Step(by or Step.WEEK), sort == "tokens", number)
 
 

@@ -10,7 +10,7 @@ from tokens import database
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import day_of
-from tokens.commands.options.values import LARGEST_RUN, free_text, number_of_run, whole_number
+from tokens.commands.options.values import LARGEST_RUN, free_text, number_of_run, whole_number, words
 from tokens.commands.show import show
 from tokens.database import Connection
 from tokens.errors import UsageError
@@ -75,16 +75,15 @@ def wanted(
     """
     if run and (since or reason):
         raise UsageError("--run names one run already: leave --since and --reason out.")
-    words = [word.strip() for value in token or () for word in value.split(",")]
-    ids = [whole_number(word, 1, LARGEST_RUN) for word in words]
-    for word, number in zip(words, ids, strict=True):
+    ids = {word: whole_number(word, 1, LARGEST_RUN) for word in words(token)}
+    for word, number in ids.items():
         if number is None:
             raise UsageError(f'--token takes the id of a token, not "{word}".')
     return Wanted(
         number_of_run(environment, run),
         tokens,
-        frozenset(number for number in ids if number is not None),
-        tuple(free_text("user", name.strip()) for value in user or () for name in value.split(",")),
+        frozenset(number for number in ids.values() if number is not None),
+        tuple(free_text("user", name) for name in words(user)),
         None if since is None else day_of("since", since, past=True),
         None if reason is None else free_text("reason", reason),
     )

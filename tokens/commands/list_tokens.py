@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.logged import located
-from tokens.commands.options.values import whole_number
+from tokens.commands.options.values import FIRST, number_or_all, words
 from tokens.commands.show import show
 from tokens.counts import them
 from tokens.errors import UsageError
@@ -21,9 +21,7 @@ from tokens.usage.files import Log
 from tokens.views import tokens as view
 from tokens.views.logged import reach
 
-FIRST_ON_A_TERMINAL = 50
 ROOM = 100  # columns of a terminal that a log's columns and the time of the last use need
-MOST = 2**31 - 1
 SHORT = {
     "expires": "expires_at",
     "in": "in_days",
@@ -51,16 +49,14 @@ def layout(_: Environment, wide: bool, columns: Sequence[str] | None, sort: str 
     Raises:
         UsageError: what cannot be read, in one line.
     """
-    named = [word.strip() for value in columns or () for word in value.split(",")]
+    named = words(columns)
     if wide and named:
         raise UsageError("--wide and --columns both choose columns: use one of them.")
     by = sort or "expires_at"
     column = _column("sort", by.removeprefix("-"))
     if column.name in UNSORTABLE:
         raise UsageError(f"--sort cannot sort by {column.name}, of which a token has several.")
-    number = None if first in (None, "all") else whole_number(first or "", 1, MOST)
-    if first not in (None, "all") and number is None:
-        raise UsageError(f'--first takes a number of tokens, or all, not "{first}".')
+    number = number_or_all("first", first, "tokens")
     return Wanted(
         wide,
         tuple(dict.fromkeys(_column("columns", name) for name in named)),
@@ -89,7 +85,7 @@ def list_tokens(
     on_terminal = output == "text" and console.is_terminal(environment.stdout)
     first = layout.first
     if first is None and on_terminal and not layout.all:
-        first = FIRST_ON_A_TERMINAL
+        first = FIRST
     width = console.columns(environment.stdout) if on_terminal else None
     wanted = Layout(_columns(layout, output, width, has_log=usage is not None), layout.sort, layout.descending, first)
     instance = described(site) if output == "json" else site.instance  # before the tokens' own transaction begins

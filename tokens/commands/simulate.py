@@ -9,10 +9,10 @@ from typing import Any
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.logged import read
-from tokens.commands.options.days import day_of, days_of, today
+from tokens.commands.options.days import day_of, days_of, days_until
 from tokens.commands.options.logs import logs_named
 from tokens.commands.options.selecting import to_count
-from tokens.commands.options.values import free_text, whole_number
+from tokens.commands.options.values import FIRST, free_text, number_or_all, words
 from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.inventory.nights import Uses
@@ -25,10 +25,8 @@ from tokens.usage.files import Log
 from tokens.usage.reading import Usage
 from tokens.views import simulation as view
 
-FIRST = 50  # lines for people
 LONGEST = 3_660  # nights
 LONGEST_LIFETIME = 400  # days; GitLab takes 365, and 400 behind a feature flag
-MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,8 @@ def asked(
         other = "--max-lifetime" if max_lifetime else "--granular-after"
         raise UsageError(f"--disable stops every token at once, so {other} would change nothing: use one of them.")
     places = {"group": list(group or ()), "project": list(project or ())}
-    if remove_member is not None:
-        named = [word.strip() for values in places.values() for value in values for word in value.split(",")]
-        if len(named) != 1:
-            raise UsageError(
-                "--remove-member needs the one place that it is about: use --project PATH or --group PATH."
-            )
+    if remove_member is not None and len(words([*places["group"], *places["project"]])) != 1:
+        raise UsageError("--remove-member needs the one place that it is about: use --project PATH or --group PATH.")
     selection = to_count(environment, **places, **selecting)
     refuse_others(kind.value for kind in selection.others)
     users = to_count(environment, user=block_user).users if block_user else ()
@@ -89,7 +83,7 @@ def asked(
     if len(member) > 1:
         raise UsageError("--remove-member takes one username.")
     scenario = Scenario(
-        _nights(nights),
+        days_until("nights", nights, LONGEST),
         max_lifetime=None if max_lifetime is None else _lifetime(max_lifetime),
         requires_expiry=True if require_expiry else False if no_require_expiry else None,
         clean_up_days=_days(clean_up_days) if clean_up_days not in (None, "never") else None,
@@ -106,9 +100,7 @@ def asked(
             group=next(iter(selection.groups), None),
         )
         selection = replace(selection, projects=(), groups=())
-    number = None if first in (None, "all") else whole_number(first or "", 1, MOST)
-    if first not in (None, "all") and number is None:
-        raise UsageError(f'--first takes a number of lines, or all, not "{first}".')
+    number = number_or_all("first", first, "lines")
     return Asked(selection, scenario, by, FIRST if first is None else number, number, logs_named(environment, log))
 
 
@@ -148,13 +140,6 @@ def _uses(environment: Environment, logs: tuple[Log, ...]) -> Uses:
     used = [use for use in usage.by_token.values() if use.is_used]
     daily = frozenset(use.id for use in used if use.is_daily(usage.days))
     return Uses({use.id: use.calls_a_day(usage.days) for use in used}, daily, usage.since, usage.days)
-
-
-def _nights(text: str) -> int:
-    found = (day_of("nights", text) - today()).days if "-" in text else days_of("nights", text)
-    if not 1 <= found <= LONGEST:
-        raise UsageError(f"--nights takes a period or a day from tomorrow on, at most {LONGEST:,} days away.")
-    return found
 
 
 def _lifetime(text: str) -> int:

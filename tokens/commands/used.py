@@ -11,7 +11,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import day_of
 from tokens.commands.options.logs import logs_named
-from tokens.commands.options.values import whole_number
+from tokens.commands.options.values import FIRST, number_or_all
 from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.gitlab.rate_limits import RateLimit, ban_of
@@ -28,8 +28,6 @@ from tokens.usage.tally import Limit
 from tokens.views import used as view
 from tokens.views.logged import faults
 
-FIRST_ON_A_TERMINAL = 50
-MOST = 2**31 - 1
 STATE_SCHEMA = 1
 
 
@@ -72,9 +70,7 @@ def wanted(
     """
     if top_refused and by != "token":
         raise UsageError("--top-refused shows tokens: leave --by out.")
-    number = None if first in (None, "all") else whole_number(first or "", 1, MOST)
-    if first not in (None, "all") and number is None:
-        raise UsageError(f'--first takes a number of rows, or all, not "{first}".')
+    number = number_or_all("first", first, "rows")
     return Wanted(
         logs_named(environment, log),
         None if since is None else day_of("since", since, past=True).isoformat(),
@@ -97,7 +93,7 @@ def used(environment: Environment, locate: Locate, selection: Selection, wanted:
     environment.note(found.notes)
     first = wanted.first
     if first is None and not wanted.all and output == "text" and console.is_terminal(environment.stdout):
-        first = FIRST_ON_A_TERMINAL
+        first = FIRST
     show(
         environment,
         output,

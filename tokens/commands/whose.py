@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
+from tokens.commands.options.values import words
 from tokens.commands.show import show
 from tokens.errors import TOKEN, UsageError, without_tokens
 from tokens.gitlab.kind import Kind
@@ -89,7 +90,7 @@ def wanted(environment: Environment, scan: str | None, log: Sequence[str] | None
         from tokens.inventory.scan import check_place
 
         check_place(scan)
-    elif any(word.strip() == "-" for value in log or () for word in value.split(",")):
+    elif "-" in words(log):
         raise UsageError("--log - reads standard input, on which the tokens come: name a file, or use --scan.")
     logs = None
     if log:

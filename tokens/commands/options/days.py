@@ -70,6 +70,14 @@ def days_of(option: str, text: str) -> int:
     return number
 
 
+def days_until(option: str, text: str, most: int) -> int:
+    """How many days from today on it is until a day, or to the end of a period, from 1 to `most`."""
+    days = (day_of(option, text) - today()).days if "-" in text else days_of(option, text)
+    if not 1 <= days <= most:
+        raise UsageError(f"--{option} takes a period or a day from tomorrow on, at most {most:,} days away.")
+    return days
+
+
 def days_within(period: str) -> DateRange:
     """The dates of tokens that expire from tomorrow until `period` from today; today's are dead already."""
     now = ExpirationDate.of(today())

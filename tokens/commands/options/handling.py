@@ -112,10 +112,9 @@ def handling(
     )
 
 
-def allowed(task: str, values: Iterable[str] | None) -> frozenset[str]:
+def allowed(task: str, allow: Iterable[str] | None) -> frozenset[str]:
     """The words of `--allow`, several of them between commas; UsageError for one that is no guard of the task."""
-    words = [word.strip() for value in values or () for word in value.split(",")]
-    known = GUARDS[task]
+    words, known = values.words(allow), GUARDS[task]
     for word in words:
         if word not in known:
             raise UsageError(f'--allow takes {", ".join(known)}, not "{word}"{meant(word, known)}.')

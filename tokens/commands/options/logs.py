@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tokens.commands.environment import Environment
+from tokens.commands.options.values import words
 from tokens.errors import UsageError
 from tokens.terminal import console
 from tokens.usage.files import Log, logs
@@ -16,8 +17,7 @@ def logs_named(environment: Environment, log: Sequence[str] | None) -> tuple[Log
     """
     if not log:
         return None
-    words = [word.strip() for value in log for word in value.split(",")]
-    stdin = environment.stdin
-    if "-" in words and console.is_terminal(stdin):
+    named, stdin = words(log), environment.stdin
+    if "-" in named and console.is_terminal(stdin):
         raise UsageError("--log - reads standard input, which is a terminal here; give a file or a pipe.")
-    return logs(words, None if stdin is None or stdin.closed else stdin.buffer)
+    return logs(named, None if stdin is None or stdin.closed else stdin.buffer)

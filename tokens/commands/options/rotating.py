@@ -10,7 +10,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.options import values
 from tokens.commands.options.days import days_of
 from tokens.commands.options.handling import allowed
-from tokens.commands.options.selecting import KINDS_TO_ROTATE, check_kinds, selection
+from tokens.commands.options.selecting import KINDS_TO_ROTATE, check_kinds, check_periods, selection
 from tokens.errors import UsageError
 from tokens.gitlab.api import Endpoint
 from tokens.gitlab.kind import Kind, State
@@ -202,9 +202,7 @@ def _search(
     found = selection(environment, **{**selecting, "kind": kinds}, needs_expires=False)
     if not selecting.get("state"):
         found = replace(found, states=_states(token, periods, _has_criterion(selecting)))
-    for option, state in (("within", State.ACTIVE), ("expired-within", State.EXPIRED)):
-        if periods[state] is not None and state not in found.states:
-            raise UsageError(f"--{option} is about tokens that are {state}, so --state has to have that, too.")
+    check_periods(found.states, within, expired_within)
     if account is not None:
         found = replace(found, users=(account,))
     return Search(found, _text("token", token), periods[State.ACTIVE], periods[State.EXPIRED])

@@ -1,7 +1,7 @@
 """Which tokens: the selection that options make together."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from tokens.call import current
 from tokens.commands.environment import Environment
 from tokens.commands.options.days import HOW, day_of, days_since, days_within, range_of
-from tokens.commands.options.values import free_text
+from tokens.commands.options.values import free_text, words
 from tokens.errors import UsageError
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, OwnerState, State
@@ -65,7 +65,7 @@ def selection(
         UsageError: what cannot be read, in one line.
     """
     ranges = _ranges(expires, within, expired_within)
-    _check_periods(state, within, expired_within)
+    check_periods(words(state), within, expired_within)
     if not ranges and ids is None and needs_expires:
         raise UsageError(
             "Use --within, --expired-within, --ids or --expires to choose tokens; --expires takes "
@@ -154,6 +154,16 @@ def check_kinds(kinds: Sequence[str], known: Sequence[str]) -> None:
     _words("kind", kinds, lambda word: word if word in OTHER_KINDS else _one_of("kind", known, word))
 
 
+def check_periods(states: Collection[str], within: str | None, expired_within: str | None) -> None:
+    """Refuse a period for tokens of a state that is none of those that are named."""
+    for option, given, needed in (
+        ("within", within, State.ACTIVE),
+        ("expired-within", expired_within, State.EXPIRED),
+    ):
+        if given is not None and states and needed not in states:
+            raise UsageError(f"--{option} is about tokens that are {needed}, so --state has to have that, too.")
+
+
 def takes_superseded(_: Environment, leave_out: str | None) -> bool:
     """Whether what a rotation has replaced is taken, too."""
     return leave_out is None
@@ -204,10 +214,10 @@ def _ids(text: str, name: str) -> Iterator[int]:
 
 def _words(option: str, values: Sequence[str] | None, read: Callable[[str], Word]) -> tuple[Word, ...]:
     """Every word between commas, in the order given and each once."""
-    words = [word.strip() for value in values or () for word in value.split(",")]
-    if not all(words):
+    named = words(values)
+    if not all(named):
         raise UsageError(f"--{option} was given nothing, or nothing between two commas; give a value or leave it out.")
-    return tuple(dict.fromkeys(read(word) for word in words))
+    return tuple(dict.fromkeys(map(read, named)))
 
 
 def _one_of(option: str, known: Sequence[str], word: str) -> str:
@@ -245,16 +255,6 @@ def _path(option: str, text: str) -> str:
 
 def _day(option: str, text: str | None) -> date | None:
     return None if text is None else day_of(option, text, past=True)
-
-
-def _check_periods(state: Sequence[str] | None, within: str | None, expired_within: str | None) -> None:
-    named = [word.strip() for value in state or () for word in value.split(",")]
-    for option, given, needed in (
-        ("within", within, State.ACTIVE),
-        ("expired-within", expired_within, State.EXPIRED),
-    ):
-        if given is not None and named and needed.value not in named:
-            raise UsageError(f"--{option} is about tokens that are {needed}, so --state has to have that, too.")
 
 
 def _ranges(

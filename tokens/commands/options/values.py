@@ -1,9 +1,13 @@
 """What options mean: their text read, or refused in one line."""
 
+from collections.abc import Iterable
+
 from tokens.call import to_type
 from tokens.commands.environment import Environment
 from tokens.errors import TOKEN, UsageError, shortened
 
+FIRST = 50  # rows that people are shown, unless they say how many
+MOST_ROWS = 2**31 - 1
 MOST_DATES = 1_000_000
 MOST_TOKENS_OF_DEMO = 20_000_000
 MOST_TOKENS = 2**63 - 1
@@ -13,11 +17,16 @@ LONGEST_TEXT = 1000  # characters; no name or path of GitLab's has more than 255
 
 def number_of_dates(_: Environment, top: str) -> int | None:
     """How many dates `--top` means, None for all."""
-    if top == "all":
+    return number_or_all("top", top, f"dates from 1 to {MOST_DATES}", MOST_DATES)
+
+
+def number_or_all(option: str, text: str | None, what: str, most: int = MOST_ROWS) -> int | None:
+    """The number of `what` that is given, None for all and where nothing is given."""
+    if text in (None, "all"):
         return None
-    number = whole_number(top, 1, MOST_DATES)
+    number = whole_number(text or "", 1, most)
     if number is None:
-        raise UsageError(f'--top takes a number of dates from 1 to {MOST_DATES}, or all, not "{top}".')
+        raise UsageError(f'--{option} takes a number of {what}, or all, not "{text}".')
     return number
 
 
@@ -35,6 +44,11 @@ def tokens_of_demo(_: Environment, tokens: str | None) -> int | None:
     if tokens and number is None:
         raise UsageError(f'--tokens takes a number up to {MOST_TOKENS_OF_DEMO}, not "{tokens}".')
     return number
+
+
+def words(values: Iterable[str] | None) -> list[str]:
+    """Every word of an option that takes several: between commas, or of the option again."""
+    return [word.strip() for value in values or () for word in value.split(",")]
 
 
 def whole_number(text: str, least: int, most: int) -> int | None:
@@ -75,9 +89,9 @@ def check_reason(reason: str | None) -> str | None:
     return free_text("reason", reason)
 
 
-def number_at_most(text: str | None) -> int | None:
-    """How many tokens `--at-most` lets be changed, None for any number."""
-    most = None if text is None else whole_number(text, 0, MOST_TOKENS)
+def number_at_most(text: str | None, least: int = 0) -> int | None:
+    """How many tokens `--at-most` allows, `least` or more; None where nothing is given."""
+    most = None if text is None else whole_number(text, least, MOST_TOKENS)
     if text is not None and most is None:
         raise UsageError(f'--at-most takes a number of tokens, not "{text}".')
     return most
