@@ -79,9 +79,7 @@ def asked(
     selection = to_count(environment, **places, **selecting)
     refuse_others(kind.value for kind in selection.others)
     users = to_count(environment, user=block_user).users if block_user else ()
-    member = to_count(environment, user=[free_text("remove-member", remove_member)]).users if remove_member else ()
-    if len(member) > 1:
-        raise UsageError("--remove-member takes one username.")
+    member = None if remove_member is None else _member(environment, remove_member)
     scenario = Scenario(
         days_until("nights", nights, LONGEST),
         max_lifetime=None if max_lifetime is None else _lifetime(max_lifetime),
@@ -92,10 +90,10 @@ def asked(
         granular_after=None if granular_after is None else day_of("granular-after", granular_after),
         block_users=users,
     )
-    if remove_member is not None:
+    if member is not None:
         scenario = replace(
             scenario,
-            remove_member=member[0],
+            remove_member=member,
             project=next(iter(selection.projects), None),
             group=next(iter(selection.groups), None),
         )
@@ -140,6 +138,13 @@ def _uses(environment: Environment, logs: tuple[Log, ...]) -> Uses:
     used = [use for use in usage.by_token.values() if use.is_used]
     daily = frozenset(use.id for use in used if use.is_daily(usage.days))
     return Uses({use.id: use.calls_a_day(usage.days) for use in used}, daily, usage.since, usage.days)
+
+
+def _member(environment: Environment, name: str) -> str:
+    users = to_count(environment, user=[free_text("remove-member", name)]).users
+    if len(users) > 1:
+        raise UsageError("--remove-member takes one username.")
+    return users[0]
 
 
 def _lifetime(text: str) -> int:

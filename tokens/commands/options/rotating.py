@@ -118,15 +118,7 @@ def rotate_options(
     Raises:
         UsageError: what cannot be read, or options that contradict each other.
     """
-    json = output == "json"
-    if verify is not None and no_verify:
-        raise UsageError("--verify and --no-verify contradict each other: choose one.")
-    if json and deliver == "stdout":
-        raise UsageError("--output json never holds a token: deliver it with file: or command:.")
-    if force and not (deliver or "").startswith("file:"):
-        raise UsageError("--force is about the file of --deliver file:PATH.")
-    if verify is not None:
-        Endpoint.at(verify)
+    _check_delivery(verify, no_verify, deliver, force, output)
     new_owner = None if new_owner is None else values.free_text("new-owner", new_owner).removeprefix("@")
     if new_owner is not None and resume is None:
         selecting = _of_people(service_account, token, selecting)
@@ -166,8 +158,20 @@ def rotate_options(
         asks=not yes,
         reason=values.reason(environment, reason),
         resume=None if resume is None else _run_to_resume(resume, planned),
-        json=json,
+        json=output == "json",
     )
+
+
+def _check_delivery(verify: str | None, no_verify: bool, deliver: str | None, force: bool, output: str) -> None:
+    """Refuse what says nothing, or two things, of where a new token goes and who has to accept it."""
+    if verify is not None and no_verify:
+        raise UsageError("--verify and --no-verify contradict each other: choose one.")
+    if output == "json" and deliver == "stdout":
+        raise UsageError("--output json never holds a token: deliver it with file: or command:.")
+    if force and not (deliver or "").startswith("file:"):
+        raise UsageError("--force is about the file of --deliver file:PATH.")
+    if verify is not None:
+        Endpoint.at(verify)
 
 
 def _of_people(account: str | None, token: str | None, selecting: Mapping[str, Any]) -> dict[str, Any]:
