@@ -2,13 +2,13 @@
 
 import shutil
 import subprocess
+from dataclasses import fields
 
 import pytest
 
-from tokens.help import reference
 from tokens.help.manual import PLACE, manual
 from tokens.namespace import ns
-from tokens.tasks.configuration import DEFAULTS
+from tokens.tasks.configuration import KEYS, Configuration
 
 
 def test_the_man_page_is_current() -> None:
@@ -23,12 +23,9 @@ def test_every_task_and_option_is_in_the_man_page() -> None:
 
 
 def test_every_key_of_the_configuration_is_in_the_man_page() -> None:
-    keys = {
-        f"{name}.{key}" if key else name
-        for name, default in DEFAULTS.items()
-        for key in (default if isinstance(default, dict) and default else [""])
-    }
-    assert set(reference.KEYS) == keys
+    page = manual().replace("\\-", "-")
+    assert {key.name.replace(".", "_") for key in KEYS} == {field.name for field in fields(Configuration)}
+    assert all(f"\n.B tokens.{key.name}\n" in page for key in KEYS)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tokens.help import reference
 from tokens.help.catalogue import Catalogue, summary
 from tokens.help.page import ABOUT, COMPLETION, EXAMPLES, SWITCHED_ON, blocks_of, options_by_group
 from tokens.namespace import ns
+from tokens.tasks.configuration import KEYS
 from tokens.tasks.declaration import Task, groups_in, tasks_in
 from tokens.tasks.option import Option
 from tokens.version import __version__
@@ -61,7 +62,7 @@ def manual() -> str:
     lines += [
         ".SH CONFIGURATION",
         _text("Keys under tokens: in Invoke's configuration, in YAML or JSON. An unknown key is noted."),
-        *_terms({f"tokens.{key}": text for key, text in reference.KEYS.items()}),
+        *_terms({f"tokens.{key.name}": key.help for key in KEYS}),
     ]
     lines += [".SH FILES", *_terms(reference.FILES)]
     lines += [".SH OUTPUT", *_paragraphs(OUTPUT), *_terms(reference.WORDS_OF_JSON)]

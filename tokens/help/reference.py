@@ -3,6 +3,7 @@
 from tokens.change.plan import RunKind
 from tokens.errors import ExitStatus
 from tokens.journal.installation import RunState
+from tokens.tasks.configuration import KEYS
 from tokens.tasks.option import listed
 from tokens.tasks.options.shared import KIND, OTHER_KINDS, STATE
 
@@ -18,27 +19,8 @@ EXIT_STATUSES = {
     ExitStatus.TERMINATED: "The same by SIGTERM, or because the terminal is gone.",
 }
 
-KEYS = {
-    "target": "The target that counts where --target is not given.",
-    "targets": "Names for targets: a map from each name to a target in words.",
-    "root": "Where the machine's files are looked for. For root it counts in /etc/invoke.yaml and as a variable only.",
-    "docker": "The program that goes into containers, such as podman.",
-    "kubectl": "The program that goes into pods, such as oc.",
-    "four_eyes": "true: who plans a change may not carry it out. journal.four-eyes demands that of everybody.",
-    "jobs": "How many connections share a change where --jobs is not given.",
-    "syslog": "A line for each run that has ended: true, false, or the path of a socket. Default: /dev/log.",
-    "syslog_names": "true: that line has the names of the run's first three tokens, too.",
-    "bundle.directory": "The folder of bundles.",
-    "demo.directory": "The folder of the demo.",
-}
-"""What each key under `tokens:` in Invoke's configuration says."""
-
 VARIABLES = {
-    **{
-        f"INVOKE_TOKENS_{key.replace('.', '_').upper()}": f"The same as tokens.{key} in the configuration, before it."
-        for key in KEYS
-        if key != "targets"
-    },
+    **{key.variable: f"The same as tokens.{key.name} in the configuration, before it." for key in KEYS if key.variable},
     "GITLAB_TOKENS_PATIENCE": "Seconds before work that takes its time shows up on standard error. Default: 1.",
     "NO_COLOR": "No colours, whatever it is set to.",
     "PGPASSWORD, PGPASSFILE, PGSERVICE": "As in libpq, for --target postgresql://... only.",

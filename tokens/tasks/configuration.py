@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,31 +14,111 @@ import invoke
 from tokens.commands.environment import SYSLOG
 from tokens.errors import Refused, UsageError
 
-DEFAULTS: dict[str, Any] = {
-    "target": "",
-    "targets": {},
-    "root": "/",
-    "docker": "docker",
-    "kubectl": "kubectl",
-    "jobs": "",
-    "four_eyes": "",
-    "syslog": "",
-    "syslog_names": "",
-    "bundle": {"directory": ""},
-    "demo": {"directory": ""},
-}
-"""Every key with its default. One flat tree: no variable of ours may collide with anybody's.
-
-Invoke does not get them: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
-"""
-
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
 
 LEVELS = ("runtime", "project", "user", "system")
 """Invoke's configuration files: the first of them that has a key counts."""
 
-NUMBERS = ("jobs",)  # which YAML has as they are
-MAPS = ("targets",)  # whose keys are the person's own
+
+def _map(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError("a map of names to values")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    """Whether it is on: in a file true or false, in the environment these words."""
+    word = str(value or False).lower()
+    if word not in ("true", "false"):
+        raise ValueError("true or false")
+    return word == "true"
+
+
+def _socket(value: Any) -> Path | None:
+    match str("" if value is None else value).lower():
+        case "" | "true":
+            return SYSLOG
+        case "false":
+            return None
+        case _ if str(value).startswith("/"):
+            return Path(str(value))
+    raise ValueError("true, false or the path of a socket")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | None):
+        raise ValueError("text")
+    return value or ""
+
+
+def _number(value: Any) -> str:
+    return str(value) if type(value) is int else _text(value)  # as YAML has it
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key below `tokens`, with a dot where it is in a map: what it is for, and what reads its value.
+
+    `read` raises ValueError with what the value must be.
+    """
+
+    name: str
+    help: str
+    read: Callable[[Any], Any]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Its names, from `tokens` on."""
+        return tuple(self.name.split("."))
+
+    @property
+    def variable(self) -> str:
+        """The variable that goes before it; empty for a map."""
+        return "" if self.read is _map else _variable(*self.path)
+
+    def value(self, found: Mapping[str, Any]) -> Any:
+        """What it says in `found`, or its variable does, as `read` makes it; UsageError for what that does not take."""
+        *groups, name = self.path
+        for group in groups:
+            found = _map_of(found, group)
+        given = os.environ.get(self.variable, found.get(name))  # Invoke lets a file of -f go before a variable
+        try:
+            return self.read(given)
+        except ValueError as error:
+            raise UsageError(f"tokens.{self.name} in Invoke's configuration must be {error}.") from None
+
+
+KEYS = (
+    Key("target", "The target that counts where --target is not given.", _text),
+    Key("targets", "Names for targets: a map from each name to a target in words.", _map),
+    Key(
+        "root",
+        "Where the machine's files are looked for. For root it counts in /etc/invoke.yaml and as a variable only.",
+        lambda value: Path(_text(value) or "/"),
+    ),
+    Key("docker", "The program that goes into containers, such as podman.", lambda value: _text(value) or "docker"),
+    Key("kubectl", "The program that goes into pods, such as oc.", lambda value: _text(value) or "kubectl"),
+    Key(
+        "four_eyes",
+        "true: who plans a change may not carry it out. journal.four-eyes demands that of everybody.",
+        _flag,
+    ),
+    Key("jobs", "How many connections share a change where --jobs is not given.", _number),
+    Key(
+        "syslog",
+        "A line for each run that has ended: true, false, or the path of a socket. Default: /dev/log.",
+        _socket,
+    ),
+    Key("syslog_names", "true: that line has the names of the run's first three tokens, too.", _flag),
+    Key("bundle.directory", "The folder of bundles.", _text),
+    Key("demo.directory", "The folder of the demo.", _text),
+)
+"""Every key, in the order of help. One flat tree: no variable of ours may collide with anybody's.
+
+Invoke gets no defaults: it lays its files over what it gets, and ends with a traceback where one has `tokens: 5`.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,21 +148,7 @@ def read_configuration(context: invoke.Context) -> Configuration:
         UsageError: it cannot be used, in one line that shows no value.
     """
     found = _found(context)
-    targets = _map(found, "targets")
-    bundle, demo = _map(found, "bundle"), _map(found, "demo")
-    return Configuration(
-        target=_text(found, "target"),
-        targets=targets,
-        root=Path(_text(found, "root") or DEFAULTS["root"]),
-        docker=_text(found, "docker") or DEFAULTS["docker"],
-        kubectl=_text(found, "kubectl") or DEFAULTS["kubectl"],
-        jobs=_text(found, "jobs"),
-        four_eyes=_flag(found, "four_eyes"),
-        syslog=_syslog(found),
-        syslog_names=_flag(found, "syslog_names"),
-        bundle_directory=_text(bundle, "directory", "bundle"),
-        demo_directory=_text(demo, "directory", "demo"),
-    )
+    return Configuration(**{key.name.replace(".", "_"): key.value(found) for key in KEYS})
 
 
 def refuse_others(context: invoke.Context, name: str) -> None:
@@ -91,10 +157,11 @@ def refuse_others(context: invoke.Context, name: str) -> None:
     `root` decides as whom programs run: who may run this as root, and name a file, must not choose any account that
     way. So that one is taken from Invoke's file for the whole system and from the environment only.
     """
-    for level in ("project", "user", "runtime") if os.geteuid() == 0 else ():
-        if name not in _of_file(context, level):
+    if os.geteuid() != 0:
+        return
+    for level, path, keys in _files(context):
+        if level == "system" or name not in keys:
             continue
-        path = str(getattr(context.config, f"_{level}_path", None))
         if name == "root":
             raise Refused(
                 f"tokens.root in {path} does not count for root, since it decides as whom programs run: "
@@ -107,31 +174,29 @@ def refuse_others(context: invoke.Context, name: str) -> None:
             )
 
 
-def source_of(context: invoke.Context, name: str, variable: str) -> str:
-    """What says the value of a key below `tokens` that is text: a variable, a file or a tasks.py; empty for nothing."""
-    if os.environ.get(variable):
-        return variable
-    for level in LEVELS:
-        if _of_file(context, level).get(name):
-            return str(getattr(context.config, f"_{level}_path", None) or "Invoke's configuration")
-    return "tasks.py" if _text(_found(context), name) else ""
+def source_of_target(context: invoke.Context) -> str:
+    """What says which target counts: a variable, a file or a tasks.py; empty for nothing."""
+    if os.environ.get(_variable("target")):
+        return _variable("target")
+    named = (path for _, path, keys in _files(context) if keys.get("target"))
+    return next(named, "tasks.py" if read_configuration(context).target else "")
 
 
-def file_with_nothing(context: invoke.Context, name: str) -> str | None:
-    """The file that sets a key below `tokens` to empty text, where that counts; None where none does."""
-    for level in LEVELS:
-        settings = _of_file(context, level)
-        if name in settings:
-            empty = isinstance(settings[name], str) and not settings[name].strip()
-            return str(getattr(context.config, f"_{level}_path", None)) if empty else None
+def file_with_empty_target(context: invoke.Context) -> str | None:
+    """The file that sets the target to empty text, where that counts; None where none does."""
+    for _, path, keys in _files(context):
+        if "target" in keys:
+            return path if isinstance(keys["target"], str) and not keys["target"].strip() else None
     return None
 
 
-def _of_file(context: invoke.Context, level: str) -> Mapping[Any, Any]:
-    """What one of Invoke's files has below `tokens`; nothing where it is empty, or all of it is commented out."""
-    keys = getattr(context.config, f"_{level}", None)
-    found = keys.get("tokens") if isinstance(keys, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+def _files(context: invoke.Context) -> Iterator[tuple[str, str, Mapping[Any, Any]]]:
+    """Invoke's files that have keys below `tokens`: the level of each, its path and these keys. The first counts."""
+    for level in LEVELS:
+        everything = getattr(context.config, f"_{level}", None)
+        keys = everything.get("tokens") if isinstance(everything, Mapping) else None
+        if isinstance(keys, Mapping):  # which they are not where all of them are commented out
+            yield level, str(getattr(context.config, f"_{level}_path", None) or "Invoke's configuration"), keys
 
 
 def _is_roots(path: str) -> bool:
@@ -145,11 +210,12 @@ def _is_roots(path: str) -> bool:
 def unknown_keys(context: invoke.Context) -> Iterator[str]:
     """A sentence for each key under `tokens:`, and each variable, that nobody reads, with what may have been meant."""
     found = _found(context)
-    yield from _unknown(found, DEFAULTS, "tokens")
-    for name, known in DEFAULTS.items():
-        if isinstance(known, dict) and name not in MAPS and isinstance(found.get(name), Mapping):
-            yield from _unknown(found[name], known, f"tokens.{name}")
-    yield from _unknown_variables(_map(found, "targets"))
+    yield from _unknown(found, list(dict.fromkeys(key.path[0] for key in KEYS)), "tokens")
+    for group in dict.fromkeys(key.path[0] for key in KEYS if len(key.path) > 1):
+        if isinstance(found.get(group), Mapping):
+            known = [key.path[1] for key in KEYS if key.path[0] == group]
+            yield from _unknown(found[group], known, f"tokens.{group}")
+    yield from _unknown_variables(_map_of(found, "targets"))
 
 
 def _found(context: invoke.Context) -> Mapping[str, Any]:
@@ -161,7 +227,12 @@ def _found(context: invoke.Context) -> Mapping[str, Any]:
     return found
 
 
-def _unknown(found: Mapping[Any, Any], known: Mapping[str, Any], place: str) -> Iterator[str]:
+def _map_of(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value: Mapping[str, Any] = Key(name, "", _map).value(found)
+    return value
+
+
+def _unknown(found: Mapping[Any, Any], known: Sequence[str], place: str) -> Iterator[str]:
     for key in found:
         if key in known:
             continue
@@ -173,9 +244,7 @@ def _unknown(found: Mapping[Any, Any], known: Mapping[str, Any], place: str) -> 
 
 
 def _unknown_variables(targets: Mapping[Any, Any]) -> Iterator[str]:
-    paths: list[tuple[str, ...]] = [(name,) for name, default in DEFAULTS.items() if isinstance(default, str)]
-    paths += [(name, inner) for name in ("bundle", "demo") for inner in DEFAULTS[name]]
-    known = [_variable(*path) for path in (*paths, *(("targets", str(name)) for name in targets))]
+    known = [key.variable for key in KEYS if key.variable] + [_variable("targets", str(name)) for name in targets]
     for name in sorted(os.environ):
         if name.startswith(_variable("")) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
@@ -186,45 +255,3 @@ def _unknown_variables(targets: Mapping[Any, Any]) -> Iterator[str]:
 def _variable(*path: str) -> str:
     """The variable that goes before a key below `tokens`."""
     return "_".join(("INVOKE_TOKENS", *path)).upper()
-
-
-def _map(found: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = found.get(name, {})
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise UsageError(f"tokens.{name} in Invoke's configuration must be a map of names to values.")
-    return value
-
-
-def _flag(found: Mapping[str, Any], name: str) -> bool:
-    """Whether it is on: in a file true or false, in the environment these words."""
-    value = os.environ.get(_variable(name), found.get(name))
-    word = str(value or False).lower()
-    if word not in ("true", "false"):
-        raise UsageError(f"tokens.{name} in Invoke's configuration must be true or false.")
-    return word == "true"
-
-
-def _syslog(found: Mapping[str, Any]) -> Path | None:
-    value = os.environ.get(_variable("syslog"), found.get("syslog"))
-    match str("" if value is None else value).lower():
-        case "" | "true":
-            return SYSLOG
-        case "false":
-            return None
-        case _ if str(value).startswith("/"):
-            return Path(str(value))
-    raise UsageError("tokens.syslog in Invoke's configuration must be true, false or the path of a socket.")
-
-
-def _text(found: Mapping[str, Any], name: str, group: str = "") -> str:
-    path = [*filter(None, (group,)), name]
-    value = os.environ.get(_variable(*path), found.get(name))  # Invoke lets a file of -f go before a variable
-    if value is None:
-        return ""
-    if name in NUMBERS and type(value) is int:
-        return str(value)
-    if not isinstance(value, str):
-        raise UsageError(f"tokens.{'.'.join(path)} in Invoke's configuration must be text.")
-    return value

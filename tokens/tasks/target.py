@@ -27,7 +27,13 @@ from tokens.targets.target import (
     absolute_path,
     parse_target,
 )
-from tokens.tasks.configuration import Configuration, file_with_nothing, read_configuration, refuse_others, source_of
+from tokens.tasks.configuration import (
+    Configuration,
+    file_with_empty_target,
+    read_configuration,
+    refuse_others,
+    source_of_target,
+)
 
 if TYPE_CHECKING:
     from tokens.address import Address
@@ -150,7 +156,7 @@ def configured(option: TargetOption, environment: Environment) -> "Configured":
     return Configured(
         names=configuration.targets,
         default=configuration.target,
-        source=source_of(option.context, "target", VARIABLE),
+        source=source_of_target(option.context),
         root=configuration.root,
         demo_directory=demo_directory(option, environment),
     )
@@ -351,7 +357,7 @@ def _refuse_empty(context: invoke.Context, text: str) -> None:
         return
     if VARIABLE in os.environ:
         raise UsageError(f"{VARIABLE} is set, but to nothing: give it a target, or unset it for the GitLab right here.")
-    if path := file_with_nothing(context, "target"):
+    if path := file_with_empty_target(context):
         raise UsageError(
             f"tokens.target in {path} is set to nothing: give it a target, or take it out for the GitLab right here."
         )
