@@ -24,7 +24,7 @@ from tokens.address import Address
 from tokens.namespace import ns
 from tokens.program import FILES, DataConfig, TokensProgram
 from tokens.tasks import target as target_option
-from tokens.tasks.target import later_tasks
+from tokens.tasks.called import later_tasks
 from tokens.terminal.debug_log import without_addresses
 
 pytestmark = pytest.mark.newest_server  # what is typed and read is the same on every server

@@ -8,32 +8,29 @@ import inspect
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import dropwhile
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 import invoke
 
 from tokens.call import under_way
 from tokens.commands.ending import Ending
-from tokens.commands.environment import Environment, for_people
-from tokens.commands.faults import ended_by, for_nagios, print_document
-from tokens.errors import ExitStatus, TokensError, UsageError, may_be_token
+from tokens.commands.environment import Environment
+from tokens.errors import ExitStatus, UsageError, may_be_token
 from tokens.tasks import target
+from tokens.tasks.called import call_of
 from tokens.tasks.configuration import unknown_keys
+from tokens.tasks.leaving import faults_as_exits, leave
 from tokens.tasks.option import Argument, Option, listed, options_of
 from tokens.terminal import console
 from tokens.terminal.interruption import interruptible, termination_as_error
-from tokens.terminal.printable import printable
 
 Body = Callable[..., None]
-
-DOCUMENTS = ("json", "ndjson")
-"""The values of `--output` for which a fault is a document, too."""
 
 
 class Family(Enum):
@@ -88,6 +85,22 @@ def no_argument(typed: str) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Declared:
+    """A task as it is declared; see `task`."""
+
+    name: str
+    command: str
+    arguments: tuple[Option | Argument, ...]
+    travels: bool
+    without_terminal: str | None
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Its options, each once."""
+        return tuple({option.name: option for option in options_of(self.arguments)}.values())
+
+
 def task(
     command: str,
     *arguments: Option | Argument,
@@ -113,74 +126,96 @@ def task(
     that an option has in every task (Invoke's own move when an option is added), every foreseeable fault as one line on
     standard error with its exit status.
     """
-    options = {option.name: option for option in options_of(arguments)}
 
     def decorate(manual: Callable[[], None]) -> Task:
-        full_name = name or manual.__name__
+        declared = Declared(name or manual.__name__, command, arguments, travels, without_terminal)
+        options = declared.options
 
         @functools.wraps(manual)
         def called(context: invoke.Context, **given: Any) -> None:
-            console.write_anything()
-            environment = Environment.of_process()
-            values = {option.name: _value(option, given.get(option.name)) for option in options.values()}
-            output = values.get("output")
-            option = target.TargetOption(context, values.get("target"))
-            with (
-                _sparing_the_collector(),
-                under_way(target.call_of(option, full_name)),
-                interruptible(),
-                _faults_as_exits(environment, output),
-                termination_as_error(),
-            ):
-                environment.require_output()
-                _refuse_empty(given)
-                _note_mistakes(option, environment, values)
-                values |= {
-                    name: getattr(option.configuration, name) or values[name]
-                    for name in (one.name for one in options.values() if one.configured and values[one.name] is None)
-                }
-                if "target" in values:
-                    log, names = option.configuration.syslog, option.configuration.syslog_names
-                    environment = replace(environment, syslog=log, syslog_names=names)
-                if context.config.run.dry:
-                    _take_for_dry_run(full_name, values)
-                _check_forms(options.values(), values)
-                into = _file_to_write(options.values(), values)
-                place = option.remote if travels and "target" in values else None
-                if without_terminal:
-                    environment.require_person(full_name, without_terminal)
-                if place is not None:
-                    _refuse_what_is_only_here(options.values(), values)
-                    there = {
-                        one.name: values[one.name]
-                        for one in options.values()
-                        if _is_given(one, values) and not one.takes_form
-                    }
-                    files = [one.name for one in options.values() if one.is_file]
-                    logs = [one.name for one in options.values() if one.is_log]
-                    ending = target.run_there(option, environment, place, full_name, there, files, logs, into)
-                else:
-                    made = {one.name: _made(option, environment, one, values) for one in arguments}
-                    ending = _found(command)(environment, **made)
-                environment.flush()
-                if ending is not None and ending.status != ExitStatus.DONE:
-                    _leave(environment, ending)
+            _run(declared, context, given)
 
-        called.__signature__ = _signature(options.values())  # type: ignore[attr-defined]
+        called.__signature__ = _signature(options)  # type: ignore[attr-defined]
         result: Task = invoke.task(
             klass=Task,
-            name=full_name.rpartition(".")[2],
-            help={option.name: option.help for option in options.values()},
-            iterable=[option.name for option in options.values() if option.several],
+            name=declared.name.rpartition(".")[2],
+            help={option.name: option.help for option in options},
+            iterable=[option.name for option in options if option.several],
             positional=[],
             auto_shortflags=False,
         )(called)
-        result.options = tuple(options.values())
+        result.options = options
         result.reads_secret = reads_secret
-        result.family = family or FAMILIES.get(full_name.partition(".")[0], Family.LOOK)
+        result.family = family or FAMILIES.get(declared.name.partition(".")[0], Family.LOOK)
         return result
 
     return decorate
+
+
+def _run(declared: Declared, context: invoke.Context, given: Mapping[str, Any]) -> None:
+    """One call of a task, with what it was given; all that goes wrong ends it by Invoke's Exit."""
+    console.write_anything()
+    environment = Environment.of_process()
+    values = {option.name: _value(option, given.get(option.name)) for option in declared.options}
+    option = target.TargetOption(context, values.get("target"))
+    with (
+        _sparing_the_collector(),
+        under_way(call_of(option, declared.name)),
+        interruptible(),
+        faults_as_exits(environment, values.get("output")),
+        termination_as_error(),
+    ):
+        environment.require_output()
+        _refuse_empty(given)
+        _note_mistakes(option, environment, values)
+        values |= _configured(declared, option, values)
+        if "target" in values:
+            log, names = option.configuration.syslog, option.configuration.syslog_names
+            environment = replace(environment, syslog=log, syslog_names=names)
+        if context.config.run.dry:
+            _take_for_dry_run(declared.name, values)
+        ending = _carried_out(declared, option, environment, values)
+        environment.flush()
+        if ending is not None and ending.status != ExitStatus.DONE:
+            leave(environment, ending)
+
+
+def _carried_out(
+    declared: Declared, option: target.TargetOption, environment: Environment, values: Mapping[str, Any]
+) -> Ending | None:
+    """What the command comes to: right here, or where the target is."""
+    _check_forms(declared.options, values)
+    into = _file_to_write(declared.options, values)
+    if declared.without_terminal:
+        environment.require_person(declared.name, declared.without_terminal)
+    if declared.travels and "target" in values and option.remote is not None:
+        _refuse_what_is_only_here(declared.options, values)
+        return _carried_out_there(declared, option, environment, values, into)
+    made = {one.name: _made(option, environment, one, values) for one in declared.arguments}
+    ending: Ending | None = _found(declared.command)(environment, **made)
+    return ending
+
+
+def _carried_out_there(
+    declared: Declared,
+    option: target.TargetOption,
+    environment: Environment,
+    values: Mapping[str, Any],
+    into: Path | None,
+) -> Ending:
+    """The same task, run where the target is, on these very streams; it says everything itself."""
+    ending: Ending = _found("travel:travel")(
+        environment,
+        target.there(option, environment),
+        declared.name,
+        {one.name: values[one.name] for one in declared.options if _is_given(one, values) and not one.takes_form},
+        files=[one.name for one in declared.options if one.is_file],
+        logs=[one.name for one in declared.options if one.is_log],
+        into=into,
+        debug=logging.getLogger().isEnabledFor(logging.DEBUG),
+        four_eyes=option.configuration.four_eyes,
+    )
+    return ending
 
 
 def tasks_in(namespace: invoke.Collection) -> dict[str, Task]:
@@ -194,7 +229,7 @@ def groups_in(namespace: invoke.Collection) -> dict[str, str]:
     return {name: namespace.subcollection_from_path(name).__doc__ or "" for name in names}
 
 
-def _signature(options: Sequence[Option] | Any) -> inspect.Signature:
+def _signature(options: Sequence[Option]) -> inspect.Signature:
     """The parameters as Invoke reads them. Text has the default None, so that one given empty is not taken for none."""
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     for option in options:
@@ -205,6 +240,12 @@ def _signature(options: Sequence[Option] | Any) -> inspect.Signature:
 
 def _value(option: Option, given: Any) -> Any:
     return option.default if given is None else given
+
+
+def _configured(declared: Declared, option: target.TargetOption, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options that were not given, and that the configuration may say."""
+    names = [one.name for one in declared.options if one.configured and values[one.name] is None]
+    return {name: getattr(option.configuration, name) or None for name in names}
 
 
 def _is_given(option: Option, values: Mapping[str, Any]) -> bool:
@@ -266,7 +307,7 @@ def _note_mistakes(option: target.TargetOption, environment: Environment, values
         )
 
 
-def _check_forms(options: Any, values: Mapping[str, Any]) -> None:
+def _check_forms(options: Sequence[Option], values: Mapping[str, Any]) -> None:
     for option in options:
         if option.forms and values[option.name] not in (option.default, *option.forms):
             given = str(values[option.name])
@@ -275,17 +316,17 @@ def _check_forms(options: Any, values: Mapping[str, Any]) -> None:
             raise UsageError(f'{option.flag} takes {listed(option.forms)}, not "{given}"{hint}')
 
 
-def _file_to_write(options: Any, values: Mapping[str, Any]) -> str | None:
+def _file_to_write(options: Sequence[Option], values: Mapping[str, Any]) -> Path | None:
     """The file right here that takes the output, None for standard output."""
     for option in options:
         if option.takes_form and _is_given(option, values):
             if values["output"] != option.takes_form:
                 raise UsageError(f"{option.flag} is where --output {option.takes_form} is written: use both.")
-            return str(values[option.name])
+            return Path(values[option.name])
     return None
 
 
-def _refuse_what_is_only_here(options: Any, values: Mapping[str, Any]) -> None:
+def _refuse_what_is_only_here(options: Sequence[Option], values: Mapping[str, Any]) -> None:
     for option in options:
         if option.only_here and _is_given(option, values):
             raise UsageError(
@@ -298,46 +339,3 @@ def _take_for_dry_run(name: str, values: dict[str, Any]) -> None:
     if "dry_run" not in values:
         raise UsageError(f"{name} has no dry run; leave --dry (and INVOKE_RUN_DRY) out.")
     values["dry_run"] = True
-
-
-@contextmanager
-def _faults_as_exits(environment: Environment, output: str | None) -> Iterator[None]:
-    try:
-        yield
-    except (TokensError, KeyboardInterrupt, EOFError) as error:
-        ending = ended_by(error)
-        if output in DOCUMENTS and not ending.in_document:
-            print_document(environment, ending, one_line=output == "ndjson")
-        if output == "nagios" and isinstance(error, TokensError):
-            ending = for_nagios(environment, ending)
-        _leave(environment, ending)
-    except invoke.Exit:
-        raise
-    except Exception as error:
-        _leave_after(environment, error, output)
-
-
-def _leave_after(environment: Environment, error: Exception, output: str | None) -> None:
-    """Leave after an output that is not taken. Any other error is a bug, which only a plugin has to have words for."""
-    if isinstance(error, OSError):
-        if console.is_gone(environment.stdout):
-            _leave(environment, Ending(ExitStatus.TERMINATED, "The terminal is gone.", error))
-        message = console.output_fault(error, environment.stdout)
-        if message is not None:
-            ending = Ending(ExitStatus.FAILED if message else ExitStatus.DONE, message, error)
-            _leave(environment, for_nagios(environment, ending) if output == "nagios" else ending)
-    if output != "nagios":
-        raise error
-    traceback.print_exception(error, file=environment.stderr)
-    _leave(environment, for_nagios(environment, Ending(message=f"{type(error).__name__}: {error}")))
-
-
-def _leave(environment: Environment, ending: Ending) -> NoReturn:
-    if ending.cause is not None and logging.getLogger().isEnabledFor(logging.DEBUG):  # Invoke's --debug
-        traceback.print_exception(ending.cause, file=environment.stderr)
-    for stream in (environment.stdout, environment.stderr):
-        if console.is_gone(stream):
-            console.discard(stream)
-    # What a server calls its databases and roles must not reach the terminal as it is.
-    message = for_people(printable(ending.message), environment.stderr)
-    raise invoke.Exit(message or None, code=int(ending.status))

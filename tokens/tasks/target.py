@@ -1,20 +1,14 @@
 """The target, resolved once: from its words to the GitLab that a command works on, or the container to go into."""
 
-import logging
 import os
 import shlex
-import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import invoke
 
-from tokens.call import Call
-from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.targets.target import (
@@ -27,6 +21,7 @@ from tokens.targets.target import (
     absolute_path,
     parse_target,
 )
+from tokens.tasks.called import later_tasks
 from tokens.tasks.configuration import (
     Configuration,
     file_with_empty_target,
@@ -98,13 +93,11 @@ class TargetOption:
 
 def there(option: TargetOption, environment: Environment) -> "Way | None":
     """The way into the container or pod that is meant; None for right here."""
-    return None if option.remote is None else _way(option, environment, option.remote)
-
-
-def _way(option: TargetOption, environment: Environment, target: RemoteTarget) -> "Way":
+    if option.remote is None:
+        return None
     from tokens.targets.there.tool import Way
 
-    return Way(target, client(option, target), bundle_folder(option, environment))
+    return Way(option.remote, client(option, option.remote), bundle_folder(option, environment))
 
 
 def locator(option: TargetOption, environment: Environment) -> "Callable[[], Site]":
@@ -162,43 +155,6 @@ def configured(option: TargetOption, environment: Environment) -> "Configured":
     )
 
 
-def run_there(
-    option: TargetOption,
-    environment: Environment,
-    target: RemoteTarget,
-    name: str,
-    options: Mapping[str, Any],
-    files: Sequence[str],
-    logs: Sequence[str],
-    into: str | None,
-) -> Ending:
-    """Run a task where `target` is, on these very streams; it says everything itself.
-
-    Args:
-        option: for the configuration.
-        environment: the streams.
-        target: a container or pod.
-        name: the task's, such as `analyze` or `journal.install`.
-        options: those that differ from their defaults, by parameter.
-        files: those of them that name a file right here.
-        logs: those of them that name logs right here.
-        into: the file right here that takes its output; None for standard output.
-    """
-    from tokens.commands.travel import travel
-
-    return travel(
-        environment,
-        _way(option, environment, target),
-        name,
-        options,
-        files=files,
-        logs=logs,
-        into=None if into is None else Path(into),
-        debug=logging.getLogger().isEnabledFor(logging.DEBUG),
-        four_eyes=option.configuration.four_eyes,
-    )
-
-
 def client(option: TargetOption, target: RemoteTarget) -> tuple[str, ...]:
     """The words of the program that goes into containers or pods, as the configuration names it.
 
@@ -233,24 +189,6 @@ def standbys(option: TargetOption, standby: Sequence[str] | None) -> "tuple[Addr
     return tuple(addresses) or None
 
 
-def call_of(option: TargetOption, task: str) -> Call:
-    """How `task`, by its full name, was called: what begins a command line that can be typed next.
-
-    A target that may hold a password is left out of it: an address with one, and what is no target at all.
-    """
-    began = Call.of_environment()
-    if began is not None:
-        return began
-    program = f"{_program()}{_configuration_file(option)}{_prefix(task)}"
-    try:
-        place = option.typed or option.configuration.target or None
-    except UsageError:  # which the task itself says
-        return Call(program, withheld=bool(option.typed))
-    if option.may_hold_password:
-        return Call(program, withheld=bool(option.typed))
-    return Call(program, option.typed, place=place)
-
-
 def holds_password(text: str) -> bool:
     """Whether text that was typed is an address with a password in it."""
     try:
@@ -258,52 +196,6 @@ def holds_password(text: str) -> bool:
     except UsageError:
         return False
     return isinstance(found, DatabaseTarget) and found.has_password
-
-
-def _program() -> str:
-    """This program and a blank, as a shell finds it: by its name where that leads to it, else by its path."""
-    path = sys.argv[0]
-    name = os.path.basename(path)
-    if name not in ("gitlab-tokens", "inv", "invoke"):
-        return "gitlab-tokens "
-    found = shutil.which(name)
-    return f"{name if found and os.path.realpath(found) == os.path.realpath(path) else shlex.quote(path)} "
-
-
-def _configuration_file(option: TargetOption) -> str:
-    """Invoke's own option and a blank where it was typed: a name of a target may be of that file."""
-    path = getattr(option.context.config, "_runtime_path", None)
-    if not path or os.environ.get("INVOKE_RUNTIME_CONFIG") == path:
-        return ""
-    return f"-f {shlex.quote(str(path))} "
-
-
-def _prefix(task: str) -> str:
-    """What stands before a task's name where it is called, such as `tokens.`: empty in our own program."""
-    called_as, _ = _calls()
-    return called_as.removesuffix(task) if called_as.endswith(f".{task}") else ""
-
-
-def later_tasks() -> list[str]:
-    """The names of the tasks that Invoke will run in this process after the present one."""
-    _, later = _calls()
-    return later
-
-
-def _calls() -> tuple[str, list[str]]:
-    """What the present task was called by, and the tasks that Invoke will run after it.
-
-    Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
-    we know it, none are found.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not invoke.Executor.execute.__code__:
-        frame = frame.f_back
-    calls = frame.f_locals.get("calls", []) if frame else []
-    present = frame.f_locals.get("call") if frame else None
-    position = next((number for number, call in enumerate(calls) if call is present), len(calls))
-    present_name, *later = [str(call.called_as or call.task.name) for call in calls[position:]] or [""]
-    return present_name, later
 
 
 def bundle_place(

@@ -1,0 +1,80 @@
+"""How a task was called, and what Invoke runs after it: what a person would type next begins with that."""
+
+import os
+import shlex
+import shutil
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import invoke
+
+from tokens.call import Call
+from tokens.errors import UsageError
+
+if TYPE_CHECKING:
+    from tokens.tasks.target import TargetOption
+
+
+def call_of(option: "TargetOption", task: str) -> Call:
+    """How `task`, by its full name, was called: what begins a command line that can be typed next.
+
+    A target that may hold a password is left out of it: an address with one, and what is no target at all.
+    """
+    began = Call.of_environment()
+    if began is not None:
+        return began
+    program = f"{_program()}{_configuration_file(option)}{_prefix(task)}"
+    try:
+        place = option.typed or option.configuration.target or None
+    except UsageError:  # which the task itself says
+        return Call(program, withheld=bool(option.typed))
+    if option.may_hold_password:
+        return Call(program, withheld=bool(option.typed))
+    return Call(program, option.typed, place=place)
+
+
+def _program() -> str:
+    """This program and a blank, as a shell finds it: by its name where that leads to it, else by its path."""
+    path = sys.argv[0]
+    name = os.path.basename(path)
+    if name not in ("gitlab-tokens", "inv", "invoke"):
+        return "gitlab-tokens "
+    found = shutil.which(name)
+    return f"{name if found and os.path.realpath(found) == os.path.realpath(path) else shlex.quote(path)} "
+
+
+def _configuration_file(option: "TargetOption") -> str:
+    """Invoke's own option and a blank where it was typed: a name of a target may be of that file."""
+    path = getattr(option.context.config, "_runtime_path", None)
+    if not path or os.environ.get("INVOKE_RUNTIME_CONFIG") == path:
+        return ""
+    return f"-f {shlex.quote(str(path))} "
+
+
+def _prefix(task: str) -> str:
+    """What stands before a task's name where it is called, such as `tokens.`: empty in our own program."""
+    called_as, _ = _calls()
+    return called_as.removesuffix(task) if called_as.endswith(f".{task}") else ""
+
+
+def later_tasks() -> list[str]:
+    """The names of the tasks that Invoke will run in this process after the present one."""
+    _, later = _calls()
+    return later
+
+
+def _calls() -> tuple[str, list[str]]:
+    """What the present task was called by, and the tasks that Invoke will run after it.
+
+    Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
+    we know it, none are found.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not invoke.Executor.execute.__code__:
+        frame = frame.f_back
+    calls = frame.f_locals.get("calls", []) if frame else []
+    present = frame.f_locals.get("call") if frame else None
+    position = next((number for number, call in enumerate(calls) if call is present), len(calls))
+    present_name, *later = [str(call.called_as or call.task.name) for call in calls[position:]] or [""]
+    return present_name, later
