@@ -14,7 +14,7 @@ from tests.testbed.commands import typed
 from tests.testbed.screen import Program
 from tokens.commands.options.days import coming_friday
 from tokens.targets import demo
-from tokens.tasks.options.keeping import TOKENS_OF_DEMO
+from tokens.tasks.demo import TOKENS_OF_DEMO
 
 INV = str(Path(sys.executable).with_name("inv"))
 GITLAB_TOKENS = str(Path(sys.executable).with_name("gitlab-tokens"))

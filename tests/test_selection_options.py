@@ -16,7 +16,7 @@ from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.selection import DateRange, Selection
-from tokens.tasks.options import shared as declared
+from tokens.tasks.options import values as declared
 from tokens.tasks.options.selecting import LEAVE_OUT, PERIODS, SELECTING
 
 
@@ -198,7 +198,7 @@ def test_every_kind_that_can_be_named_and_every_state_is_offered() -> None:
 
 
 def test_the_help_can_be_shown_without_the_driver() -> None:
-    program = "import sys, tokens.tasks.main; sys.exit('psycopg' in sys.modules)"
+    program = "import sys, tokens.namespace; sys.exit('psycopg' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

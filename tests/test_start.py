@@ -40,7 +40,7 @@ def signalled_after(module: str, command: Sequence[str], number: signal.Signals)
     "module",
     [
         *("tokens.start", "invoke.exceptions", "invoke", "tokens.errors", "tokens.tasks.declaration"),
-        *("tokens.tasks.main", "tokens.namespace", "tokens.program", "tokens.database", "psycopg.errors"),
+        *("tokens.tasks.look", "tokens.namespace", "tokens.program", "tokens.database", "psycopg.errors"),
     ],
 )
 def test_ctrl_c_at_any_moment_of_the_import_is_one_line(module: str) -> None:

@@ -2,30 +2,12 @@
 
 import invoke
 
-from tokens.tasks.groups import bundle, demo, journal
-from tokens.tasks.main import (
-    analyze,
-    apply,
-    breakdown,
-    check,
-    doctor,
-    edit,
-    evidence,
-    extend,
-    forecast,
-    history,
-    list_tokens,
-    remove,
-    report,
-    revoke,
-    rotate,
-    simulate,
-    targets,
-    undo,
-    used,
-    whose,
-    withdraw,
-)
+from tokens.tasks.change import edit, extend, remove, revoke
+from tokens.tasks.demo import demo
+from tokens.tasks.look import analyze, breakdown, check, forecast, list_tokens, report, simulate, used, whose
+from tokens.tasks.record import apply, evidence, history, journal, undo, withdraw
+from tokens.tasks.rotate import rotate
+from tokens.tasks.set_up import bundle, doctor, targets
 from tokens.terminal import console
 from tokens.terminal.debug_log import hide_addresses
 

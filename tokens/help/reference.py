@@ -5,7 +5,7 @@ from tokens.errors import ExitStatus
 from tokens.journal.installation import RunState
 from tokens.tasks.configuration import KEYS
 from tokens.tasks.option import listed
-from tokens.tasks.options.shared import KIND, OTHER_KINDS, STATE
+from tokens.tasks.options.values import KIND, OTHER_KINDS, STATE
 
 EXIT_STATUSES = {
     ExitStatus.DONE: "Done, also where nothing matched or nothing was left to do.",

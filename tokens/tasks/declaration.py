@@ -44,10 +44,6 @@ class Family(Enum):
     DEMO = "Demo"
 
 
-FAMILIES = {"journal": Family.RECORD, "demo": Family.DEMO, "bundle": Family.SET_UP}
-"""Those of the tasks that are called by two words, by the first."""
-
-
 class Task(invoke.Task[Body]):
     """A task of ours: it knows its options, and its family.
 
@@ -107,7 +103,7 @@ def task(
     name: str | None = None,
     travels: bool = True,
     without_terminal: str | None = None,
-    family: Family | None = None,
+    family: Family = Family.LOOK,
     reads_secret: bool = False,
 ) -> Callable[[Callable[[], None]], Task]:
     """Make an Invoke task of a command; the decorated function gives its name and its manual.
@@ -119,7 +115,7 @@ def task(
         name: the task's full name below `tokens`, such as `journal.install`; default: the function's.
         travels: where `--target` is a container or pod, run the task there instead of here.
         without_terminal: what to use where there is no terminal, for a task that does nothing but ask.
-        family: where the list of tasks shows it; default: that of its group, or to look.
+        family: where the list of tasks shows it.
         reads_secret: it reads a secret from standard input, which is refused as an argument without being repeated.
 
     No positional arguments (Invoke would take a following `--dry` for one and run the task), no short options but those
@@ -146,7 +142,7 @@ def task(
         )(called)
         result.options = options
         result.reads_secret = reads_secret
-        result.family = family or FAMILIES.get(declared.name.partition(".")[0], Family.LOOK)
+        result.family = family
         return result
 
     return decorate
@@ -186,9 +182,10 @@ def _carried_out(
     """What the command comes to: right here, or where the target is."""
     _check_forms(declared.options, values)
     into = _file_to_write(declared.options, values)
+    is_there = declared.travels and "target" in values and option.remote is not None
     if declared.without_terminal:
         environment.require_person(declared.name, declared.without_terminal)
-    if declared.travels and "target" in values and option.remote is not None:
+    if is_there:
         _refuse_what_is_only_here(declared.options, values)
         return _carried_out_there(declared, option, environment, values, into)
     made = {one.name: _made(option, environment, one, values) for one in declared.arguments}
@@ -216,6 +213,13 @@ def _carried_out_there(
         four_eyes=option.configuration.four_eyes,
     )
     return ending
+
+
+def group(name: str, manual: str, *tasks: Task) -> invoke.Collection:
+    """The tasks that are called by two words, by the first of them."""
+    made = invoke.Collection(name, *tasks)
+    made.__doc__ = manual
+    return made
 
 
 def tasks_in(namespace: invoke.Collection) -> dict[str, Task]:

@@ -121,6 +121,7 @@ class Option:
         return Argument(name or self.name, reader, (self,))
 
 
+# An option under another heading than "What happens".
 which = partial(Option, group=Group.TOKENS)
 care = partial(Option, group=Group.CARE)
 where = partial(Option, group=Group.PLACE)
@@ -138,6 +139,11 @@ class Argument:
     name: str
     made_by: str | Callable[..., Any]
     options: tuple[Option, ...] = ()
+
+
+def argument(name: str, made_by: str | Callable[..., Any], *options: Option) -> Argument:
+    """What a command is given under `name`: see Argument."""
+    return Argument(name, made_by, options)
 
 
 def listed(words: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""Every option that a task has, described once, by what it is about."""
+"""The options that several tasks have, each described once."""
