@@ -1300,7 +1300,7 @@ DECLARE "stream_1" CURSOR FOR
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -1651,11 +1651,11 @@ SELECT t.expires_at::text AS expires_at,
     GROUP BY t.expires_at, 2;
 
 -- forecast
-SELECT m.expires_at::text AS expires_at, count(*) AS memberships
+SELECT GREATEST(m.expires_at, CAST($1 AS date))::text AS expires_at, count(*) AS memberships
     FROM public.members m
     JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
     WHERE m.requested_at IS NULL
-      AND m.expires_at BETWEEN CAST($1 AS date) AND CAST($2 AS date)
+      AND m.expires_at <= CAST($2 AS date)
       
     GROUP BY 1;
 
@@ -1909,8 +1909,7 @@ SELECT
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
     WHERE TRUE
-      AND t.revoked IS NOT TRUE
-      AND COALESCE(t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)), true)
+      AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND u.state IS NOT DISTINCT FROM 'active')
       AND (
         t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($2 AS integer)
         OR t.user_id = ANY (ARRAY(
@@ -2005,7 +2004,7 @@ SELECT
       LIMIT 1
     ) place ON true
     WHERE TRUE
-      AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+      AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND u.state IS NOT DISTINCT FROM 'active') AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2089,7 +2088,7 @@ SELECT
           AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
         HAVING min(m.expires_at) IS NOT NULL
       ) END) AS ends_on,
-        (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+        (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AS works, ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND u.state IS NOT DISTINCT FROM 'active') AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2161,6 +2160,14 @@ SELECT
  AS kind, count(*) AS tokens
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.user_type = 6 THEN (
+        SELECT GREATEST(min(m.expires_at), (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        FROM public.members m
+        WHERE m.user_id = t.user_id
+          AND m.requested_at IS NULL
+          AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        HAVING min(m.expires_at) IS NOT NULL
+      ) END AS day OFFSET 0) going
     LEFT JOIN LATERAL (
       SELECT m.source_type, m.source_id, r.path
       FROM public.members m
@@ -2170,7 +2177,7 @@ SELECT
       LIMIT 1
     ) place ON true
     WHERE TRUE
-      AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+      AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND u.state IS NOT DISTINCT FROM 'active') AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2204,8 +2211,16 @@ SELECT
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
         )
       ))
-      AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      AND u.state = 'active'
+      AND (
+        t.expires_at BETWEEN (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1 AND (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        OR t.user_id = ANY (ARRAY(
+          SELECT m.user_id
+          FROM public.members m
+          JOIN public.users bot ON bot.id = m.user_id AND bot.user_type = 6
+          WHERE m.requested_at IS NULL AND m.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
+        ))
+      )
+      AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
       AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
@@ -2237,7 +2252,7 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE TRUE
-        AND ((t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND NOT (
+        AND ((t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND u.state IS NOT DISTINCT FROM 'active') AND NOT (
         (t.id IN (
           SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
         ))
@@ -2307,7 +2322,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) AND u.state IS NOT DISTINCT FROM 'active') AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
@@ -2363,8 +2378,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE u.state = 'active'
-        AND CASE
+      WHERE CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2506,6 +2520,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
+        AND u.state IS NOT DISTINCT FROM 'active'
         AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
@@ -2603,7 +2618,7 @@ WITH chosen AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) AND u.state IS NOT DISTINCT FROM 'active') AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
@@ -2724,7 +2739,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) AND u.state IS NOT DISTINCT FROM 'active') AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
@@ -2747,8 +2762,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE u.state = 'active'
-        AND CASE
+      WHERE CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2775,7 +2789,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) AND u.state IS NOT DISTINCT FROM 'active') AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
@@ -4028,7 +4042,7 @@ DECLARE "stream_1" CURSOR FOR
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4131,7 +4145,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) AND u.state IS NOT DISTINCT FROM 'active') AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
@@ -4187,8 +4201,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE u.state = 'active'
-        AND CASE
+      WHERE CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4240,6 +4253,7 @@ WITH accounts AS MATERIALIZED (
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
         AND t.revoked IS NOT TRUE
+        AND u.state IS NOT DISTINCT FROM 'active'
         AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) - 30 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
@@ -4354,7 +4368,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) AND u.state IS NOT DISTINCT FROM 'active') AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
@@ -4377,8 +4391,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE u.state = 'active'
-        AND CASE
+      WHERE CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4405,7 +4418,7 @@ WITH accounts AS MATERIALIZED (
         HAVING min(m.expires_at) IS NOT NULL
       ) END AS day OFFSET 0) going
       WHERE (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) OR t.revoked IS NOT TRUE AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date))
-        AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
+        AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST(now() AT TIME ZONE 'UTC' AS date) AND u.state IS NOT DISTINCT FROM 'active') AND (
         t.expires_at BETWEEN CAST(now() AT TIME ZONE 'UTC' AS date) + 1 AND CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         OR t.user_id = ANY (ARRAY(
           SELECT m.user_id
@@ -5933,64 +5946,76 @@ WITH changed AS MATERIALIZED (
         AND t.created_at <= (
         SELECT r.created_at AT TIME ZONE 'UTC' + interval '5 minutes' FROM token_tasks.runs r WHERE r.id = $2
       )
+    ),
+    moved AS MATERIALIZED (
+      SELECT m.id, m.user_id, n.position, kept.old_expires_at
+      FROM token_tasks.memberships n
+      CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+      JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+      WHERE n.run_id = $1
+        AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position)
+    ),
+    outliving AS MATERIALIZED (
+      SELECT moved.id AS member_id, moved.position, moved.old_expires_at, other.id, other.expires_at, other.created_at
+      FROM moved
+      JOIN public.personal_access_tokens other ON other.user_id = moved.user_id
+      WHERE other.revoked IS NOT TRUE AND COALESCE(other.expires_at, 'infinity') > moved.old_expires_at
+    ),
+    recorded AS MATERIALIZED (
+      SELECT
+        one.id,
+        bool_or(c.run_id = $1) AS by_run,
+        bool_or(
+          c.run_id = $1
+          AND c.old_expires_at IS DISTINCT FROM one.expires_at
+          AND c.new_expires_at IS DISTINCT FROM one.expires_at
+        ) AS changed_since,
+        bool_or(
+          c.run_id > $1
+          AND r.kind NOT IN ('undo', 'revoke')
+          AND c.done_at IS NOT NULL
+          AND c.new_expires_at IS NOT DISTINCT FROM one.expires_at
+        ) AS by_later_run
+      FROM (
+        SELECT c.run_id, c.old_expires_at, c.new_expires_at, c.done_at, unnest(c.token_ids) AS id
+        FROM token_tasks.chunks c
+        WHERE c.run_id >= $1
+        OFFSET 0
+      ) c
+      JOIN token_tasks.runs r ON r.id = c.run_id
+      JOIN (SELECT DISTINCT id, expires_at FROM outliving) one ON one.id = c.id
+      GROUP BY one.id
+    ),
+    needed AS MATERIALIZED (
+      SELECT DISTINCT one.member_id AS id
+      FROM outliving one
+      LEFT JOIN recorded ON recorded.id = one.id
+      LEFT JOIN (
+        SELECT n.position, unnest(n.other_token_ids) AS id, unnest(n.other_expires_at) AS expires_at
+        FROM token_tasks.memberships n
+        WHERE n.run_id = $1
+        OFFSET 0
+      ) earlier ON earlier.position = one.position AND earlier.id = one.id
+      CROSS JOIN (SELECT created_at AT TIME ZONE 'UTC' AS planned FROM token_tasks.runs WHERE id = $1) run
+      WHERE one.created_at > run.planned
+        OR recorded.by_later_run
+        OR recorded.changed_since
+        OR (earlier.expires_at <= one.old_expires_at AND recorded.by_run IS NOT TRUE)
     )
     SELECT
-      count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
-      count(DISTINCT m.id) FILTER (WHERE stays.needed) AS needed,
+      (SELECT count(DISTINCT id) FROM moved WHERE id NOT IN (SELECT id FROM needed)) AS memberships,
+      (SELECT count(*) FROM needed) AS needed,
       (
         SELECT count(DISTINCT t.id)
-        FROM token_tasks.notices n
-        CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
-        JOIN changed ON changed.id = kept.id AND changed.position = n.position
+        FROM (
+          SELECT unnest(n.token_ids) AS id, n.position
+          FROM token_tasks.notices n
+          WHERE n.run_id = $1
+          OFFSET 0
+        ) kept
+        JOIN changed ON changed.id = kept.id AND changed.position = kept.position
         JOIN public.personal_access_tokens t ON t.id = kept.id AND NOT (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE)
-        WHERE n.run_id = $1
-      ) AS notices
-    FROM token_tasks.memberships n
-    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
-    JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-    CROSS JOIN LATERAL (
-      SELECT EXISTS (
-        SELECT
-        FROM public.personal_access_tokens other
-        WHERE other.user_id = m.user_id
-          AND (
-      other.revoked IS NOT TRUE
-      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
-      AND (
-        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = $1)
-        OR EXISTS (
-          SELECT
-          FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
-          WHERE c.run_id > $1
-            AND c.done_at IS NOT NULL
-            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
-            AND other.id = ANY (c.token_ids)
-        )
-        OR EXISTS (
-          SELECT
-          FROM token_tasks.chunks c
-          WHERE c.run_id = $1
-            AND c.old_expires_at IS DISTINCT FROM other.expires_at
-            AND c.new_expires_at IS DISTINCT FROM other.expires_at
-            AND other.id = ANY (c.token_ids)
-        )
-        OR (
-          EXISTS (
-            SELECT
-            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
-            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
-          )
-          AND NOT EXISTS (
-            SELECT FROM token_tasks.chunks c WHERE c.run_id = $1 AND other.id = ANY (c.token_ids)
-          )
-        )
-      )
-    )
-      ) AS needed
-    ) stays
-    WHERE n.run_id = $1
-      AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position);
+      ) AS notices;
 
 -- undo
 WITH owners AS (
@@ -7318,7 +7343,7 @@ SELECT
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT

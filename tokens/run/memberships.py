@@ -12,7 +12,6 @@ from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_befo
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Recorder
 from tokens.run.chunks import CHUNKS
-from tokens.run.undo import OUTLIVES_SINCE
 
 # A revoked token is no reason to keep its bot.
 MEMBERSHIPS = f"""
@@ -144,6 +143,45 @@ RESTORE_MEMBERSHIPS = """
     ) back
     WHERE m.id = back.id
 """
+
+# A token `other` that lives longer than the old end `kept` of a membership in `n`, by something that happened since the
+# undone run: it was made since, a later run that stands gave it its date, the run had changed it and then somebody
+# else, or it was to expire by that end when the membership was moved. What was so before the run is no reason to leave
+# anything as the run made it.
+OUTLIVES_SINCE = """(
+      other.revoked IS NOT TRUE
+      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
+      AND (
+        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = {run})
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
+          WHERE c.run_id > {run}
+            AND c.done_at IS NOT NULL
+            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR EXISTS (
+          SELECT
+          FROM token_tasks.chunks c
+          WHERE c.run_id = {run}
+            AND c.old_expires_at IS DISTINCT FROM other.expires_at
+            AND c.new_expires_at IS DISTINCT FROM other.expires_at
+            AND other.id = ANY (c.token_ids)
+        )
+        OR (
+          EXISTS (
+            SELECT
+            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
+            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
+          )
+          AND NOT EXISTS (
+            SELECT FROM token_tasks.chunks c WHERE c.run_id = {run} AND other.id = ANY (c.token_ids)
+          )
+        )
+      )
+    )"""
 
 # At its end GitLab would delete the other tokens that have come to need it since.
 NOT_NEEDED = """NOT EXISTS (

@@ -62,45 +62,6 @@ COUNT_PUT_BACK = """
 # Of a rotation there is more to know than dates.
 ROTATION = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND kind = 'rotate'"
 
-# A token `other` that lives longer than the old end `kept` of a membership in `n`, by something that happened since the
-# undone run: it was made since, a later run that stands gave it its date, the run had changed it and then somebody
-# else, or it was to expire by that end when the membership was moved. What was so before the run is no reason to leave
-# anything as the run made it.
-OUTLIVES_SINCE = """(
-      other.revoked IS NOT TRUE
-      AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
-      AND (
-        other.created_at > (SELECT r.created_at AT TIME ZONE 'UTC' FROM token_tasks.runs r WHERE r.id = {run})
-        OR EXISTS (
-          SELECT
-          FROM token_tasks.chunks c
-          JOIN token_tasks.runs r ON r.id = c.run_id AND r.kind NOT IN ('undo', 'revoke')
-          WHERE c.run_id > {run}
-            AND c.done_at IS NOT NULL
-            AND c.new_expires_at IS NOT DISTINCT FROM other.expires_at
-            AND other.id = ANY (c.token_ids)
-        )
-        OR EXISTS (
-          SELECT
-          FROM token_tasks.chunks c
-          WHERE c.run_id = {run}
-            AND c.old_expires_at IS DISTINCT FROM other.expires_at
-            AND c.new_expires_at IS DISTINCT FROM other.expires_at
-            AND other.id = ANY (c.token_ids)
-        )
-        OR (
-          EXISTS (
-            SELECT
-            FROM unnest(n.other_token_ids, n.other_expires_at) AS earlier (id, expires_at)
-            WHERE earlier.id = other.id AND earlier.expires_at <= kept.old_expires_at
-          )
-          AND NOT EXISTS (
-            SELECT FROM token_tasks.chunks c WHERE c.run_id = {run} AND other.id = ANY (c.token_ids)
-          )
-        )
-      )
-    )"""
-
 # The tokens that an undo changes, each with the date that it had.
 CHANGED_TOKENS = f"""public.personal_access_tokens t
       JOIN (
@@ -135,36 +96,83 @@ PLANNED = """
       ) planned ON planned.id = t.id"""
 
 # What an undo puts back along with them: memberships that still end as the run made them, some of which stay, as they
-# are needed by now, and notices of tokens about which GitLab has not warned since.
+# are needed by now, and notices of tokens about which GitLab has not warned since. The rule for what is needed is
+# `tokens.run.memberships.OUTLIVES_SINCE`. That looks through all chunks for one token; here each array is taken apart
+# once for all tokens.
 PUT_BACK_ALONG = """
     WITH changed AS MATERIALIZED (
       SELECT t.id, t.user_id, changed.position
       FROM {changed}
+    ),
+    moved AS MATERIALIZED (
+      SELECT m.id, m.user_id, n.position, kept.old_expires_at
+      FROM token_tasks.memberships n
+      CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
+      JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
+      WHERE n.run_id = %(undone_run)s
+        AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position)
+    ),
+    outliving AS MATERIALIZED (
+      SELECT moved.id AS member_id, moved.position, moved.old_expires_at, other.id, other.expires_at, other.created_at
+      FROM moved
+      JOIN public.personal_access_tokens other ON other.user_id = moved.user_id
+      WHERE other.revoked IS NOT TRUE AND COALESCE(other.expires_at, 'infinity') > moved.old_expires_at
+    ),
+    recorded AS MATERIALIZED (
+      SELECT
+        one.id,
+        bool_or(c.run_id = %(undone_run)s) AS by_run,
+        bool_or(
+          c.run_id = %(undone_run)s
+          AND c.old_expires_at IS DISTINCT FROM one.expires_at
+          AND c.new_expires_at IS DISTINCT FROM one.expires_at
+        ) AS changed_since,
+        bool_or(
+          c.run_id > %(undone_run)s
+          AND r.kind NOT IN ('undo', 'revoke')
+          AND c.done_at IS NOT NULL
+          AND c.new_expires_at IS NOT DISTINCT FROM one.expires_at
+        ) AS by_later_run
+      FROM (
+        SELECT c.run_id, c.old_expires_at, c.new_expires_at, c.done_at, unnest(c.token_ids) AS id
+        FROM token_tasks.chunks c
+        WHERE c.run_id >= %(undone_run)s
+        OFFSET 0
+      ) c
+      JOIN token_tasks.runs r ON r.id = c.run_id
+      JOIN (SELECT DISTINCT id, expires_at FROM outliving) one ON one.id = c.id
+      GROUP BY one.id
+    ),
+    needed AS MATERIALIZED (
+      SELECT DISTINCT one.member_id AS id
+      FROM outliving one
+      LEFT JOIN recorded ON recorded.id = one.id
+      LEFT JOIN (
+        SELECT n.position, unnest(n.other_token_ids) AS id, unnest(n.other_expires_at) AS expires_at
+        FROM token_tasks.memberships n
+        WHERE n.run_id = %(undone_run)s
+        OFFSET 0
+      ) earlier ON earlier.position = one.position AND earlier.id = one.id
+      CROSS JOIN (SELECT created_at AT TIME ZONE 'UTC' AS planned FROM token_tasks.runs WHERE id = %(undone_run)s) run
+      WHERE one.created_at > run.planned
+        OR recorded.by_later_run
+        OR recorded.changed_since
+        OR (earlier.expires_at <= one.old_expires_at AND recorded.by_run IS NOT TRUE)
     )
     SELECT
-      count(DISTINCT m.id) FILTER (WHERE NOT stays.needed) AS memberships,
-      count(DISTINCT m.id) FILTER (WHERE stays.needed) AS needed,
+      (SELECT count(DISTINCT id) FROM moved WHERE id NOT IN (SELECT id FROM needed)) AS memberships,
+      (SELECT count(*) FROM needed) AS needed,
       (
         SELECT count(DISTINCT t.id)
-        FROM token_tasks.notices n
-        CROSS JOIN LATERAL unnest(n.token_ids) AS kept (id)
-        JOIN changed ON changed.id = kept.id AND changed.position = n.position
+        FROM (
+          SELECT unnest(n.token_ids) AS id, n.position
+          FROM token_tasks.notices n
+          WHERE n.run_id = %(undone_run)s
+          OFFSET 0
+        ) kept
+        JOIN changed ON changed.id = kept.id AND changed.position = kept.position
         JOIN public.personal_access_tokens t ON t.id = kept.id AND NOT {any_set}
-        WHERE n.run_id = %(undone_run)s
       ) AS notices
-    FROM token_tasks.memberships n
-    CROSS JOIN LATERAL unnest(n.member_ids, n.old_expires_at) AS kept (id, old_expires_at)
-    JOIN public.members m ON m.id = kept.id AND m.expires_at IS NOT DISTINCT FROM n.new_expires_at
-    CROSS JOIN LATERAL (
-      SELECT EXISTS (
-        SELECT
-        FROM public.personal_access_tokens other
-        WHERE other.user_id = m.user_id
-          AND {outlives_since}
-      ) AS needed
-    ) stays
-    WHERE n.run_id = %(undone_run)s
-      AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position)
 """
 
 
@@ -280,11 +288,7 @@ def _undo_of_dates(
     if not superseded:
         plan = plan.without(frozenset(replaced))
         changed = changed.without(replaced)
-    along = PUT_BACK_ALONG.format(
-        changed=changed.sql,
-        any_set=notices_sent.any_set(schema),
-        outlives_since=OUTLIVES_SINCE.format(run="%(undone_run)s"),
-    )
+    along = PUT_BACK_ALONG.format(changed=changed.sql, any_set=notices_sent.any_set(schema))
     touched = connection.row(along, **changed.parameters)
     found = (
         maintenance(plan.moves, policy),
