@@ -56,13 +56,13 @@ BY_OWNER = """
 IN_WINDOW = "AND t.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)"
 NOT_REVOKED = "AND t.revoked IS NOT TRUE"
 
-# GitLab deletes the bot with the membership, whatever date its tokens have.
+# GitLab deletes the bot with the membership, whatever date its tokens have: in the next night where that date is past.
 MEMBERSHIPS = """
-    SELECT m.expires_at::text AS expires_at, count(*) AS memberships
+    SELECT GREATEST(m.expires_at, CAST(%(first)s AS date))::text AS expires_at, count(*) AS memberships
     FROM public.members m
     JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
     WHERE m.requested_at IS NULL
-      AND m.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)
+      AND m.expires_at <= CAST(%(last)s AS date)
       {of_these}
     GROUP BY 1
 """
