@@ -294,8 +294,7 @@ def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show:
     assert flags == {
         "fine": [],
         "service": ["nobody-warned"],
-        "owner-inactive": ["nobody-warned", "owner-inactive"],
-        **{name: [name] for name in flags if name in FLAG_NAMES and name != "owner-inactive"},
+        **{name: [name] for name in flags if name in FLAG_NAMES},
     }
     assert {name for one in flags.values() for name in one} == set(FLAG_NAMES) - {"legacy", "failed-tries"}
     assert found[made["clean-up"]]["clean_up_at"] == str(GONE + timedelta(31))

@@ -206,14 +206,16 @@ def test_a_bot_without_a_membership_belongs_where_gitlab_remembers_and_to_nobody
     assert (len(found.rows), found.total) == (3, 3)
 
 
-def test_a_blocked_owner_is_not_among_those_whom_nobody_warns(gitlab_database: Address) -> None:
+def test_a_blocked_owners_tokens_do_not_stop_working_and_nobody_has_to_be_warned(gitlab_database: Address) -> None:
     with make_engine(gitlab_database).begin() as connection:
         for state in ("active", "blocked", "deactivated"):
             account = make_user(connection, user_type=13, state=state)
             make_token(connection, user_id=account, expires_at=after(9), name=state)
     found = report(gitlab_database, EVERYTHING)
-    assert (found.soon.month, found.soon.unwarned_month, found.soon.unwarned_quarter) == (3, 1, 1)
+    assert (found.soon.month, found.soon.unwarned_month, found.soon.unwarned_quarter) == (1, 1, 1)
     assert [row.name for row in found.unwarned.rows] == ["active"]
+    assert [row.name for row in found.soonest.rows] == ["active"]
+    assert sum(row.renew for row in found.owners.rows) == 1
 
 
 @pytest.mark.usefixtures("tokens")

@@ -11,10 +11,11 @@ from tokens.gitlab import preflight
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, kind_expression, once
+from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, Kind, State, kind_expression, once
 from tokens.gitlab.membership import BOT_GOES, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import PLACE, owner_shown
+from tokens.gitlab.rules import LET_IN
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
 from tokens.gitlab.succession import read_line, why_blind
@@ -35,8 +36,7 @@ DUE = f"""
     LEFT JOIN public.users u ON u.id = t.user_id
     {BOT_GOES}
     WHERE {{condition}}
-      AND t.revoked IS NOT TRUE
-      AND COALESCE(t.expires_at > {{today}}, true)
+      AND {LET_IN.format(today="{today}")}
       AND {MAY_END.format(since="{today} + 1", today="{today}")}
       AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
       {{not_renewed}}
@@ -96,7 +96,9 @@ class DueToken:
 class Due:
     """How many tokens stop working within `warn` and within `critical` days (UTC); `first` is the soonest date.
 
-    A token ends on its date, or before with the membership of its bot. One whose successor works is not among them.
+    A token ends on its date, or before with the membership of its bot. One whose successor works is not among them, nor
+    is one whose owner is not active: it does not work now.
+
     `each` are the tokens themselves, soonest first, where they were asked for. `notes` are sentences about ids that
     come to nothing. `others` and `named` are as in `tokens.inventory.tokens.Listing`. `expired_in_use` tokens have
     expired, and logs have tries of them; None without logs.
@@ -184,9 +186,10 @@ def _due(words: Words, ends: str) -> str:
 
 
 def works_and_ends(connection: Connection, schema: Schema) -> str:
-    """SQL: whether a token works and nothing has replaced it that does, too."""
+    """SQL: whether a token works, its owner too, and nothing has replaced it that does."""
+    works = LET_IN.format(today=TODAY)
     line = read_line(connection, schema)
-    return f"({WORKS} AND NOT {line.has_live})" if line else WORKS
+    return f"({works} AND NOT {line.has_live})" if line else works
 
 
 def expired_in_use(connection: Connection, schema: Schema, condition: Condition, usage: Usage) -> Mapping[Kind, int]:

@@ -52,20 +52,20 @@ GAUGES = f"""
     GROUP BY t.kind
 """  # noqa: S608 - constants
 
-# The place of a bot is looked up for those tokens alone that expire soon. An owner who is blocked cannot use them. By
-# their dates alone: GitLab mails nobody about a membership's end in any case.
-UNWARNED = """
-    SELECT {kind} AS kind, count(*) AS tokens
+# The place of a bot is looked up for those tokens alone that end soon.
+UNWARNED = f"""
+    SELECT {{kind}} AS kind, count(*) AS tokens
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
-    {place}
-    WHERE {condition}
-      AND {ends}
-      AND t.expires_at <= {today} + CAST(%(unwarned_within)s AS integer)
-      AND u.state = 'active'
-      AND {nobody_told}
+    {BOT_GOES}
+    {{place}}
+    WHERE {{condition}}
+      AND {{ends}}
+      AND {MAY_END.format(since="{today} + 1", today="{today}")}
+      AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
+      AND {{nobody_told}}
     GROUP BY 1
-"""
+"""  # noqa: S608 - constants
 
 FULLEST_DAY = f"""
     SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens), 0)::bigint AS tokens
@@ -89,8 +89,9 @@ class KindGauge:
 
     A token ends on its date, or before with the membership of its bot.
 
-    `unwarned` expire within UNWARNED_WITHIN days, have an active owner, and GitLab tells nobody. Neither this nor
-    `within` nor `next` is about a token whose successor works. `expired_in_use` is as in `Due`; None for other kinds.
+    `unwarned` end within UNWARNED_WITHIN days, and GitLab tells nobody. Neither this nor `within` nor `next` is about
+    a token whose successor works, or whose owner is not active: that one does not work now. `expired_in_use` is as in
+    `Due`; None for other kinds.
     """
 
     kind: Kind | OtherKind
@@ -156,7 +157,7 @@ def gauges(
         statement = UNWARNED.format(ends=ends, place=PLACE.strip(), nobody_told=NOBODY_TOLD.strip(), **parts)
         unwarned = {
             Kind(row.kind): row.tokens
-            for row in connection.rows(once(statement), unwarned_within=UNWARNED_WITHIN, **condition.parameters)
+            for row in connection.rows(once(statement), going_within=UNWARNED_WITHIN, **condition.parameters)
         }
         statement = once(FULLEST_DAY.format(ends=ends, **parts))
         day = connection.row(statement, going_within=CLIFF_WITHIN, **condition.parameters)

@@ -18,6 +18,7 @@ from tokens.gitlab.kind import PROJECT_BOT, STATE_EXPRESSION, TODAY, WORKS, Kind
 from tokens.gitlab.membership import BOT_GOES, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
+from tokens.gitlab.rules import LET_IN, OWNER_ACTIVE
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.succession import Line, read_line
 from tokens.inventory import credentials
@@ -75,8 +76,7 @@ ACCOUNTS = f"""
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       {{place}}
-      WHERE u.state = 'active'
-        AND {{nobody_told}}
+      WHERE {{nobody_told}}
     )
 """  # noqa: S608 - constants
 
@@ -90,7 +90,10 @@ SOON = """
       CAST((SELECT COALESCE(sum(quarter), 0) FROM unwarned) AS bigint) AS unwarned_quarter
     FROM accounts
 """
-SOON_ENDING = f"{WORKS} AND {MAY_END.format(since=f'{TODAY} + 1', today=TODAY)} AND {ENDS_ON} <= {TODAY} + {QUARTER}"
+LET_IN_TODAY = LET_IN.format(today=TODAY)
+SOON_ENDING = (
+    f"{LET_IN_TODAY} AND {MAY_END.format(since=f'{TODAY} + 1', today=TODAY)} AND {ENDS_ON} <= {TODAY} + {QUARTER}"
+)
 UNWARNED = """
     (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
 """
@@ -147,6 +150,7 @@ OWNERS = f"""
       {BOT_GOES}
       WHERE {{condition}}
         AND t.revoked IS NOT TRUE
+        AND {OWNER_ACTIVE}
         AND {MAY_END.format(since="{today} - 30", today="{today}")}
         AND {ENDS_ON} BETWEEN {{today}} - 30 AND {{today}} + 30
         {{not_renewed}}
@@ -379,7 +383,7 @@ class _Reader:
     def ending(self, days: int) -> str:
         """SQL: whether a token works and ends within this number of days, without a successor."""
         may_end = MAY_END.format(since=f"{TODAY} + 1", today=TODAY)
-        return f"{WORKS} AND {may_end} AND {ENDS_ON} <= {TODAY} + {days} {self.not_renewed}"
+        return f"{LET_IN_TODAY} AND {may_end} AND {ENDS_ON} <= {TODAY} + {days} {self.not_renewed}"
 
     def accounts(self, ending: str) -> str:
         """SQL to begin with: the accounts of the tokens that are `ending`, and those that nobody is warned of."""

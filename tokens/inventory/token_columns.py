@@ -13,6 +13,7 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
 from tokens.gitlab.membership import FIRST_END, ends_before
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
+from tokens.gitlab.rules import OWNER_ACTIVE
 from tokens.gitlab.schema import LAST_USED_IPS, TOKENS, Schema
 from tokens.gitlab.settings import beyond_maximum, read_rules
 from tokens.gitlab.succession import read_line
@@ -192,7 +193,7 @@ def flags(connection: Connection, schema: Schema, *, has_clean_up: bool, has_log
         "beyond-maximum": f"{WORKS} AND {beyond_maximum(schema)}",
         "in-its-grace": f"{WORKS} AND {replaced}",
         "successor-works": f"NOT {WORKS} AND {replaced}",
-        "nobody-warned": f"{WORKS} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
+        "nobody-warned": f"{WORKS} AND {OWNER_ACTIVE} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
         "warned": f"{WORKS} AND {notices.any_set(schema)}",
         "legacy": f"{WORKS} AND NOT t.granular AND COALESCE(u.user_type, 0) = 0" if granular_only else "false",
         "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",

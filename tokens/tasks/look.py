@@ -355,10 +355,11 @@ def check() -> None:
 
     One line, and exit status 0, or 5 if a token stops working within --warn: on
     its date, or before with the membership of its bot, with which GitLab deletes
-    it. A token whose successor works is no alarm. With --output nagios it is a plugin:
-    exit statuses 0, 1, 2, and 3 for whatever goes wrong. With --output
-    prometheus it prints numbers for a textfile collector, and --file replaces a
-    file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
+    it. A token whose successor works is no alarm, nor is one whose owner is
+    blocked, banned or deactivated: it does not work now. With --output nagios it
+    is a plugin: exit statuses 0, 1, 2, and 3 for whatever goes wrong. With
+    --output prometheus it prints numbers for a textfile collector, and --file
+    replaces a file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
     no access tokens (see list) count where they are named. With --log an expired
     token that is still tried is critical; with --max-age, too, the check fails
     if the log is older, since nobody may be writing it.

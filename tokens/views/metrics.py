@@ -37,7 +37,7 @@ def metrics(found: Gauges, seconds: float) -> str:
     beyond = gauge("gitlab_tokens_beyond_maximum", "Active tokens beyond the instance's maximum lifetime.", "kind")
     unwarned = gauge(
         "gitlab_tokens_unwarned_expiring",
-        f"Active tokens of active owners that expire within {UNWARNED_WITHIN} days, and GitLab warns nobody.",
+        f"Tokens that stop working within {UNWARNED_WITHIN} days, and GitLab warns nobody.",
         "kind",
     )
     soonest = gauge(
