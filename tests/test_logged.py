@@ -219,6 +219,7 @@ def test_a_sentence_for_each_case() -> None:
     assert said(long, 1, 1, 1, 1, 0) == "This token is used daily, by one address"
     assert said(long, 1, 0, 0, 0, 1) == "This token is not used, and GitLab refuses it"
     assert view.reach(Usage()).startswith("The log has no call with a time.")
+    assert view.sentence(Sum(4, 0, 0, 0, 0, ()), Usage()) == view.reach(Usage())
 
 
 def usage_of(days: list[date]) -> Usage:

@@ -157,6 +157,8 @@ def test_a_refused_call_at_no_time_of_any_clock_is_a_refused_call(gitlab: Instan
     refused = {
         "time": time,
         "status": 401,
+        "path": "/api/v4/user",
+        "ua": "curl/7.88.1",
         "meta.remote_ip": "10.0.0.1",
         "meta.auth_fail_reason": "token_expired",
         "meta.auth_fail_token_id": f"PersonalAccessToken/{LIVE}",
@@ -436,6 +438,62 @@ def test_a_file_that_is_no_log_says_nothing_of_any_token(text: str, tmp_path: Pa
     path.write_text(text)
     with pytest.raises(UsageError, match=r'tokens.csv" is no api_json.log of GitLab: no line'):
         read_usage(logs_of([str(path)], None))
+
+
+OF_OTHERS = {
+    "docker": b'{"log":"{\\"token_id\\":1}\\n","stream":"stdout","time":"2026-02-16T07:00:00.1Z"}',
+    "auth_json.log": b'{"severity":"ERROR","time":"2026-02-16T07:00:00.123Z","message":"Rack_Attack","env":"throttle",'
+    b'"remote_ip":"10.0.0.1","method":"GET","path":"/api/v4/user","matched":"throttle_unauthenticated_api","status":429}',
+    "production_json.log": b'{"method":"POST","path":"/api/graphql","format":"json","controller":"GraphqlController",'
+    b'"action":"execute","status":200,"time":"2026-02-16T07:00:00.123Z","ua":"curl/7.88.1","user_id":1}',
+    "workhorse": b'{"method":"GET","route":"^/api/v4/projects/[^/]+/wikis","status":200,"time":"2026-02-16T07:00:00Z",'
+    b'"uri":"/api/v4/projects/1/wikis","user_agent":"curl/7.88.1"}',
+    "array": b'[{"time":"2026-02-16T07:00:00.123Z","route":"/api/:version/user","token_id":1}]',
+    "pretty": b'{\n  "time": "2026-02-16T07:00:00.123Z",\n  "route": "/api/:version/user"\n}',
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("docker", 'Docker has wrapped its lines. → Give what "docker logs CONTAINER" prints.'),
+        ("auth_json.log", "It has lines with severity, time, message, env. → Give GitLab's api_json.log."),
+        ("production_json.log", "It has lines with method, path, format, controller. → Give"),
+        ("workhorse", "It has lines with method, route, status, time. → Give"),
+        ("array", "It has a line that is no JSON object. → Give GitLab's api_json.log, which has a call a line."),
+        ("pretty", "It has a line that is no JSON object. → Give"),
+    ],
+)
+def test_lines_of_another_log_are_no_ground_to_call_a_token_unused(name: str, said: str, tmp_path: Path) -> None:
+    path = logs.plain(tmp_path / name, [OF_OTHERS[name] + b"\n"] * 3)
+    with pytest.raises(UsageError) as caught:
+        read_usage(logs_of([str(path)], None))
+    assert f'{name}" is no api_json.log of GitLab: no line of it is a call of the API with a time. {said}' in str(
+        caught.value
+    )
+
+
+def test_lines_of_other_logs_between_those_of_the_api_do_no_harm(tmp_path: Path) -> None:
+    lines = [one + b"\n" for one in OF_OTHERS.values()]
+    path = logs.plain(tmp_path / "pod.log", [*lines, *logs.written(USES, DAYS).lines, *lines])
+    assert read_usage(logs_of([str(path)], None)).by_token[LIVE].calls == 88
+
+
+@pytest.mark.parametrize("route", [None, "/api/:version/user"])
+def test_calls_without_a_token_make_a_log_also_below_a_relative_url(route: str | None, tmp_path: Path) -> None:
+    call = logs.others("19.2", datetime(2026, 2, 16, tzinfo=UTC), LIVE)[0]
+    path = logs.plain(
+        tmp_path / "api_json.log", [logs.line({**call, "path": "/gitlab/api/v4/nowhere", "route": route})]
+    )
+    assert read_usage(logs_of([str(path)], None)).lines == 1
+
+
+def test_what_was_added_to_a_log_need_not_look_like_one(tmp_path: Path) -> None:
+    path = logs.plain(tmp_path / "pod.log", logs.written(USES, DAYS).lines)
+    first = read_usage(logs_of([str(path)], None), positions={})
+    with path.open("ab") as log:
+        log.write(OF_OTHERS["production_json.log"] + b"\n")
+    assert read_usage(logs_of([str(path)], None), positions=first.positions).lines == 1
 
 
 def test_a_log_that_ends_before_the_days_asked_for_says_nothing(instance: Instance, tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ class Fields:
             setattr(self, name, value if type(value) is int else None)
 
 
-def _slowly(line: bytes) -> Any:
-    """The fields of a line of JSON; what stands before it (`kubectl logs --prefix --timestamps`) is left out.
+def document(line: bytes) -> dict[str, Any]:
+    """A line of JSON; what stands before it (`kubectl logs --prefix --timestamps`) is left out.
 
     Raises:
         Damaged: it is none.
@@ -107,7 +107,12 @@ def _slowly(line: bytes) -> Any:
         raise Damaged from None
     if type(found) is not dict:
         raise Damaged
-    return Fields(found)
+    return found
+
+
+def _slowly(line: bytes) -> Any:
+    """The fields of a line, by Python's own json."""
+    return Fields(document(line))
 
 
 def _quick() -> Callable[[bytes], Any] | None:
@@ -178,6 +183,21 @@ def call_in(line: bytes) -> Call | None:
         fields.address or fields.own_address or None,
         fields.agent or None,
     )
+
+
+def is_of_api(line: bytes) -> bool:
+    """Whether the API wrote `line`; only a call that it does not know has no route.
+
+    Workhorse has routes, too, as patterns. auth_json.log has paths of the API without `ua`, and production_json.log has
+    GraphQL's, which is `/api/graphql`.
+    """
+    try:
+        fields = fields_of(line)
+    except Damaged:
+        return False
+    if fields.token_type is not None and fields.token_id is not None:
+        return True
+    return (fields.route or "").startswith("/api/") or (fields.agent is not None and "/api/v" in (fields.path or ""))
 
 
 def time_in(line: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokens.errors import UsageError
 from tokens.usage.files import LONGEST_LINE, Log, Reading, blocks
-from tokens.usage.line import MARK, Call, Damaged, call_in, time_in
+from tokens.usage.line import MARK, Call, Damaged, call_in, document, is_of_api, time_in
 from tokens.usage.tally import Burst, Limit, Tallies, TokenUse, days_between
 
 BRACE = ord("}")
@@ -113,8 +113,10 @@ class Read:
     position: int = 0
     cut: tuple[str, ...] = ()
     twice: tuple[str, ...] = ()
-    foreign: int = 0
-    """Lines before the first one with a time, without Ruby's heading."""
+    is_of_api: bool = False
+    """Whether a line of it is a call of GitLab's API."""
+    foreign: bytes = b""
+    """The first whole line before such a one, without Ruby's heading."""
     end: list[Any] | None = None
     """What a condensed log says of those that it was made of."""
 
@@ -182,6 +184,7 @@ def _read(
                 found.digest = _digest(block[: block.rfind(b"\n")])
                 read_on_from = max(before.get(found.digest, 0), (positions or {}).get(found.digest, 0))
                 skip = max(0, read_on_from - found.position)  # Ruby's heading may have come by itself
+                found.is_of_api = found.is_of_api or skip > 0  # as what was read before
                 found.twice = (log.name,) if found.digest in before else ()
             found.position += len(rest) + len(block)
             if skip:  # whole lines, so nothing is left over of the block before
@@ -198,8 +201,11 @@ def _read(
             _count([rest], found, tallies, only, since)
     if reading.is_cut:
         found.cut = (log.name,)
-    if found.foreign and found.end is None and not (found.first or found.damaged or found.cut):
-        raise UsageError(f'"{log.name}" is no api_json.log of GitLab: no line of it is JSON with a time.')
+    if found.foreign and found.end is None and not found.is_of_api:
+        raise UsageError(
+            f'"{log.name}" is no api_json.log of GitLab: no line of it is a call of the API with a time. '
+            f"{_instead(found.foreign)}"
+        )
     if found.end is not None:
         found.first, found.last, found.lines, found.damaged, found.cut, found.twice = found.end
     return found
@@ -232,8 +238,10 @@ def _count(lines: list[bytes], found: Read, tallies: Tallies, only: Collection[i
     found.lines += len(lines)
     found.damaged += damaged
     found.first = found.first or next(filter(None, map(time_in, lines)), "")
-    if not found.first:
-        found.foreign += sum(1 for line in lines if line.strip() and not line.startswith(b"#"))
+    if found.first and not found.is_of_api:
+        found.is_of_api = any(map(is_of_api, lines))
+    if not (found.is_of_api or found.foreign):
+        found.foreign = next((line for line in lines if not _tells_nothing(line)), b"")
     found.last = max(found.last, next(filter(None, map(time_in, reversed(lines))), ""))
 
 
@@ -253,9 +261,25 @@ def _count_condensed(
             tallies.add_alike(number, first, last, Call(first, *alike))
 
 
+def _tells_nothing(line: bytes) -> bool:
+    """Whether a line may be in any log: blank, Ruby's heading, or half of one."""
+    return not line.strip() or line.startswith((b"#", CONDENSED)) or _is_half(line)
+
+
 def _is_half(line: bytes) -> bool:
     line = line.strip(b"\0\r ")
     return line.startswith(b"{") and not line.endswith(b"}")
+
+
+def _instead(line: bytes) -> str:
+    """What a file has that is no log, by this line, and what to give."""
+    try:
+        names = document(line)
+    except Damaged:
+        return "It has a line that is no JSON object. → Give GitLab's api_json.log, which has a call a line."
+    if "log" in names and "stream" in names:
+        return 'Docker has wrapped its lines. → Give what "docker logs CONTAINER" prints.'
+    return f"It has lines with {', '.join(list(names)[:4])}. → Give GitLab's api_json.log."
 
 
 def _digest(lines: bytes) -> str:

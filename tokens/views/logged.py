@@ -42,7 +42,12 @@ def use_of(usage: Usage, ids: Iterable[int], tokens: int) -> Use:
 
 
 def sentence(use: Use, usage: Usage) -> str:
-    """How many of the tokens of a plan are used, as a person should know before saying yes."""
+    """How many of the tokens of a plan are used, as a person should know before saying yes.
+
+    A log without a call, such as one that was just rotated, says nothing of them.
+    """
+    if not (usage.since or use.ids):
+        return reach(usage)
     found = _of_one(use) if use.tokens == 1 else _of_several(use, is_long=usage.days > 1)
     return f"{found}. {reach(usage)}"
 
