@@ -142,6 +142,12 @@ class TestOneLine:
         with pytest.raises(Damaged):
             call_in(line()[5:])
 
+    def test_json_that_is_nested_too_deep_is_damaged(self) -> None:
+        deep = line(params="x").replace(b'"x"', b"[" * 100_000 + b"]" * 100_000)
+        with pytest.raises(Damaged):
+            call_in(deep)
+        assert lines.time_in(deep) == ""
+
 
 ODD = st.one_of(
     st.none(),

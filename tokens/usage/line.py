@@ -130,7 +130,7 @@ def _quick() -> Callable[[bytes], Any] | None:
     def quickly(line: bytes) -> Any:
         try:
             return decode(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return _slowly(line)
 
     return quickly
