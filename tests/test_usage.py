@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.testbed.marks import slow_ones
 from tokens.errors import TokensError, UsageError
-from tokens.usage import files
+from tokens.usage import files, reading
 from tokens.usage import line as lines
 from tokens.usage.files import logs, rotated
 from tokens.usage.line import Call, Damaged, call_in
@@ -246,6 +246,16 @@ class TestCounting:
     def test_a_line_of_a_megabyte_is_a_line(self) -> None:
         usage = read(line(params="x" * 2**20), line(params="é" * 5 * 2**20), line())
         assert (usage.by_token[7].calls, usage.damaged) == (3, 0)
+
+    def test_a_line_that_is_too_long_is_one_damaged_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "AT_ONCE", 1000)
+        monkeypatch.setattr(reading, "LONGEST_LINE", 3000)
+        long = line(params="x" * 20_000)
+        for parts in ((line(), long, line()), (long, line(), line()), (line(), line(), long)):
+            found = logs(["-"], io.BytesIO(b"\n".join(parts) + b"\n"))
+            usage = read_usage(found, positions={})
+            assert (usage.by_token[7].calls, usage.lines, usage.damaged) == (2, 3, 1)
+            assert list(usage.positions.values()) == [len(b"\n".join(parts)) + 1]
 
     def test_one_token_with_very_many_addresses_keeps_the_first_thousand(self) -> None:
         usage = read(*(line(meta_remote_ip=f"10.0.{number // 256}.{number % 256}") for number in range(1100)))

@@ -171,13 +171,20 @@ def _read(
     with log.open() as stream:
         rest = b""
         skip = 0
+        is_too_long = False
         for block in blocks(stream, reading):
+            if is_too_long:
+                end, newline, block = block.partition(b"\n")
+                found.position += len(end) + len(newline)
+                is_too_long = not newline
             if b"\n" not in block and not skip:
                 rest += block
                 if len(rest) > LONGEST_LINE:
                     found.position += len(rest)
+                    found.lines += 1
                     found.damaged += 1
                     rest = b""
+                    is_too_long = True
                 continue
             if not found.digest:
                 block, rest = rest + block, b""
