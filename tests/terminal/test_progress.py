@@ -77,6 +77,15 @@ def test_a_bar_shows_count_rate_and_time_left_and_goes_without_a_trace(terminal:
     assert_shows(terminal, "3 tokens were left alone.")
 
 
+def test_a_dumb_terminal_gets_plain_lines(terminal: Terminal, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    progress = ProgressBar(terminal.stream, 2000, "tokens", now=clock)
+    clock.pass_by(10)
+    progress.update(500)
+    progress.erase()
+    assert_shows(terminal, "500 of 2,000 tokens (25 %), 50/s, 30 s left")
+
+
 def test_the_reason_takes_the_rates_place_while_the_work_waits(terminal: Terminal, clock: Clock) -> None:
     progress = ProgressBar(terminal.stream, 2000, "tokens", now=clock)
     progress.waiting("db2 is 14 s behind")

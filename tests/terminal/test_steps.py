@@ -48,6 +48,16 @@ def test_what_takes_long_is_announced_and_forgotten_by_a_terminal(
     assert terminal.lines() == ["Before"]
 
 
+def test_a_dumb_terminal_gets_no_escape_sequence(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    steps = Steps(terminal.stream)
+    steps.show("Adding", 10, 2000)
+    with announced("Making the plan", terminal.stream, patience=0):
+        while terminal.lines() != ["Adding...", "Making the plan..."]:
+            pass
+    assert terminal.lines() == ["Adding...", "Making the plan..."]
+
+
 @pytest.mark.parametrize(
     ("said", "seconds"), [("600", 600), ("0", 0), ("", 1), ("-1", 1), ("inf", 1), ("nan", 1), ("1e9", 1), ("soon", 1)]
 )

@@ -26,6 +26,11 @@ def has_colour(stream: TextIO | None) -> bool:
     return os.environ.get("TERM") != "dumb" or os.environ.get("FORCE_COLOR", "0") not in ("", "0")
 
 
+def can_redraw(stream: TextIO | None) -> bool:
+    """Whether a line on `stream` can be taken away again: a terminal that knows escape sequences."""
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
 def columns(stream: TextIO | None) -> int | None:
     """How many columns the terminal has that `stream` is, those of COLUMNS if it says any; None where it is none."""
     if stream is None or not is_terminal(stream):

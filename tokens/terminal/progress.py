@@ -21,8 +21,9 @@ ERASE = "\r\x1b[K"
 class ProgressBar:
     """A bar, a count, the rate of the last minute and the time left by that rate; why the work waits, while it does.
 
-    On a stream that is no terminal it is a plain line every few seconds, and one whenever there is another reason to
-    wait. Nothing but such a reason shows up in the first second, or what `console.patience()` is without a terminal.
+    On a stream that is no terminal, or a dumb one, it is a plain line every few seconds, and one whenever there is
+    another reason to wait. Nothing but such a reason shows up in the first second, or what `console.patience()` is
+    without a terminal.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class ProgressBar:
         self._stream = stream  # None where the caller has closed it
         self._now = now
         self._started = now()
-        self._enabled = stream is not None and stream.isatty()
+        self._enabled = console.can_redraw(stream)
         self._text = ""
         self._total = total
         self._unit = unit

@@ -19,7 +19,7 @@ def announced(step: str, stream: TextIO | None, *, stays: bool = False) -> Itera
     """
     seconds = console.patience()
     ended = threading.Event()
-    erased = console.is_terminal(stream) and not stays
+    erased = console.can_redraw(stream) and not stays
     shown = False
 
     def show() -> None:
@@ -63,7 +63,7 @@ class Steps:
         """Name the step, once, and count `done` of `total` in its line where that can be redrawn."""
         if self._stream is None:  # the caller has closed it
             return
-        redrawn = done is not None and total is not None and self._stream.isatty()
+        redrawn = done is not None and total is not None and console.can_redraw(self._stream)
         if step != self._step:
             self._stream.write(f"{step}...\n")
         if redrawn:
