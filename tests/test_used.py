@@ -35,7 +35,7 @@ from tokens.usage.condensed import condensed
 from tokens.usage.files import LogStream
 from tokens.usage.files import logs as logs_of
 from tokens.usage.reading import read_usage
-from tokens.usage.tally import Limit
+from tokens.usage.tally import MOST_DIFFERENT, Limit
 from tokens.views import used as view
 
 TODAY = datetime.now(UTC).date()
@@ -194,6 +194,19 @@ def test_rows_can_be_addresses_routes_and_days(gitlab: Instance, write: Write) -
     assert days[0] == {"day": "2026-02-16", "calls": 22, "refused": 36, "tokens": 3}
     routes = documents(gitlab, "--log", log, "--by", "route", "--first", 1)["routes"]
     assert [one["tokens"] for one in routes] == [3]
+
+
+@pytest.mark.parametrize("by", ["token", "address", "route", "day"])
+def test_a_token_with_too_many_addresses_to_tell_apart_is_said_to_be_one(
+    gitlab: Instance, tmp_path: Path, by: str
+) -> None:
+    at = datetime(2026, 2, 16, tzinfo=UTC)
+    calls = (logs.call("19.2", at, Use(LIVE, address=f"10.0.{n // 256}.{n % 256}")) for n in range(MOST_DIFFERENT + 1))
+    log = logs.plain(tmp_path / "api_json.log", map(logs.line, calls))
+    said = "Of 1 token only the first 1,000 addresses are counted apart."
+    expected = [said] if by in ("token", "address") else []
+    assert documents(gitlab, "--log", log, "--by", by)["notes"] == expected
+    assert (f"NOTE: {said}" in gitlab.run("used", "--log", log, "--by", by).stderr) == bool(expected)
 
 
 def test_an_address_that_is_refused_too_often_is_named_with_the_limit(gitlab: Instance, write: Write) -> None:

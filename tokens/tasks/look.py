@@ -288,7 +288,9 @@ def used() -> None:
     addresses, programs, and why it was refused: expired, revoked, or the scopes
     that were missing. An address that is refused too often is named with the
     limit of GitLab's settings: throttle_unauthenticated_api of the instance, and
-    rack_attack: git_basic_auth of gitlab.yml, which bans it.
+    rack_attack: git_basic_auth of gitlab.yml, which bans it. Of each token the
+    first 1,000 addresses are counted apart, and as many routes; the calls of
+    others are counted together, and a note says so.
 
     --top-refused shows dead tokens that somebody still tries, with their owner,
     their date and what replaced them. The log has the REST API alone. Of a token

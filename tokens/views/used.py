@@ -14,7 +14,7 @@ from tokens.terminal import comma_separated, tables
 from tokens.terminal.paragraphs import cut, laid_out
 from tokens.terminal.printable import printable
 from tokens.usage.reading import Usage
-from tokens.usage.tally import Burst, Count, TokenUse
+from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, Count, TokenUse
 from tokens.views import document
 from tokens.views.use_of_token import PARTS, parts, parts_as_dict, reasons
 
@@ -130,6 +130,14 @@ def remarks(found: Used, first: int | None) -> Iterator[str]:
     if not any(use.refused for use in found.uses) and not found.top_refused:
         yield "No refused call is in it; GitLab names the token of one from 17.2 on."
     yield NOT_IN_IT
+
+
+def thrown_together(uses: Iterable[TokenUse], by: str) -> Iterator[str]:
+    """Of how many tokens not all addresses, routes and so on are counted apart, in a sentence each."""
+    uses = list(uses)
+    for part in PARTS if by == "token" else [ROWS[by]]:
+        if number := sum(OTHERS in getattr(use, part) for use in uses):
+            yield f"Of {counted(number, 'token')} only the first {MOST_DIFFERENT:,} {part} are counted apart."
 
 
 def rows_by(found: Used) -> list[Row]:
