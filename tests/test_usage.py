@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import subprocess
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.testbed.marks import slow_ones
 from tokens.errors import TokensError, UsageError
-from tokens.usage import files, reading
+from tokens.usage import files, reading, tally
 from tokens.usage import line as lines
 from tokens.usage.files import logs, rotated
 from tokens.usage.line import Call, Damaged, call_in
@@ -262,6 +263,18 @@ class TestCounting:
         addresses = usage.by_token[7].addresses
         assert len(addresses) == MOST_DIFFERENT + 1
         assert addresses[OTHERS] == Count(100, 0)
+
+    def test_a_token_takes_about_two_kilobytes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tally, "MOST_ALIKE", 100)
+        log = io.BytesIO(b"\n".join(line(token_id=number, meta_project="a/b") for number in range(1, 10_001)))
+        read(line())
+        tracemalloc.start()
+        try:
+            assert len(read_usage(logs(["-"], log)).by_token) == 10_000
+            peak = tracemalloc.get_traced_memory()[1] - 3 * len(log.getvalue())  # the lines themselves
+        finally:
+            tracemalloc.stop()
+        assert peak < 10_000 * 2300
 
     def test_the_most_tries_of_an_address_within_the_seconds_of_a_limit_are_found(self) -> None:
         tries = [refused(time=f"2026-06-15T10:{minute:02}:00.000Z") for minute in (0, 1, 2, 30, 31, 31, 31)]
