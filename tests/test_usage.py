@@ -284,6 +284,23 @@ class TestCounting:
             Burst(4, "2026-06-15T10:31:00.000Z"),
         )
 
+    def test_addresses_that_are_idle_make_room_for_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tally, "MOST_ADDRESSES", 3)
+
+        def tries(minute: int, address: str, number: int) -> list[bytes]:
+            at = f"2026-06-15T10:{minute:02}:00.000Z"
+            return [refused(time=at, meta_remote_ip=address)] * number
+
+        busy = [*tries(0, "10.0.0.1", 4), *tries(1, "10.0.0.2", 1)]
+        idle = [
+            one for minute in range(2, 12) for one in (*tries(minute, f"10.0.1.{minute}", 1), *tries(12, "10.0.0.3", 1))
+        ]
+        usage = read(*busy, *idle, *tries(20, "10.0.0.1", 3), limits=(Limit(3, 60),))
+        assert usage.bursts == {
+            "10.0.0.1": (Burst(4, "2026-06-15T10:00:00.000Z"),),
+            "10.0.0.3": (Burst(10, "2026-06-15T10:12:00.000Z"),),
+        }
+
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., Path]:

@@ -29,7 +29,7 @@ class Usage:
         damaged: how many of them are no whole line of JSON.
         cut: the logs whose compressed data ends too early.
         twice: the logs that begin as an earlier one does, such as a packed copy; what both have was counted once.
-        bursts: the most refused tries of each address, by the limits that were given.
+        bursts: the most refused tries of each address that had as many as a limit, by the limits that were given.
         positions: how far each log was read, in bytes, by a digest of its first line; for who reads on from there.
     """
 

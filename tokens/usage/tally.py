@@ -1,6 +1,6 @@
 """Calls counted: of each token, and of each address how close together it was refused."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tokens.usage.line import Call
 
 MOST_DIFFERENT = 1000  # routes, addresses and so on of one token that are counted apart
-MOST_ADDRESSES = 20_000  # whose refused tries are watched
+MOST_ADDRESSES = 20_000  # whose refused tries are watched at a time
 MOST_WATCHED = 10_000  # tries of one address that are looked at together
 OTHERS = "(others)"
 
@@ -139,7 +139,8 @@ class Tallies:
     def __init__(self, limits: Sequence[Limit] = ()) -> None:
         self._by_token: dict[int, _Tally] = {}
         self._limits = limits
-        self._tries: dict[str, list[_Watch]] = {}
+        self._tries: OrderedDict[str, list[_Watch]] = OrderedDict()  # who was refused last comes last
+        self._bursts: dict[str, tuple[Burst, ...]] = {}
         self.alike: dict[tuple[Any, ...], Alike] = {}
         """Of a day and a call without its time."""
 
@@ -175,11 +176,14 @@ class Tallies:
 
     def watch_address(self, time: str, address: str) -> None:
         """The same of a refused call of which no more is known."""
+        if not self._limits:
+            return
         watches = self._tries.get(address)
         if watches is None:
-            if len(self._tries) >= MOST_ADDRESSES or not self._limits:
-                return
+            if len(self._tries) >= MOST_ADDRESSES:
+                self._let_go()
             watches = self._tries[address] = [_Watch(limit.seconds) for limit in self._limits]
+        self._tries.move_to_end(address)
         seconds = datetime.fromisoformat(time).timestamp()
         for watch in watches:
             watch.see(seconds, time)
@@ -221,10 +225,20 @@ class Tallies:
         return {use.id: use for use in sorted(found, key=lambda use: (-use.calls - use.refused, use.id))}
 
     def bursts(self) -> dict[str, tuple[Burst, ...]]:
-        """Of each address that was refused, in the order of the limits."""
-        return {
-            address: tuple(Burst(watch.most, watch.at) for watch in watches) for address, watches in self._tries.items()
-        }
+        """Of each address that was refused as often as a limit has it, in the order of the limits."""
+        while self._tries:
+            self._let_go()
+        return self._bursts
+
+    def _let_go(self) -> None:
+        """Watch the address no more that is idle longest, and keep the most that it was refused if that is much."""
+        address, watches = self._tries.popitem(last=False)
+        found = tuple(Burst(watch.most, watch.at) for watch in watches)
+        if any(burst.tries >= limit.tries for burst, limit in zip(found, self._limits, strict=True)):
+            before = self._bursts.get(address, found)
+            self._bursts[address] = tuple(
+                max(pair, key=lambda one: one.tries) for pair in zip(before, found, strict=True)
+            )
 
 
 class _Watch:
