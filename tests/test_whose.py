@@ -250,12 +250,22 @@ def test_what_is_not_known_says_why(gitlab: GitLab) -> None:
 
 
 def test_bytes_that_are_no_text_and_endless_lines_are_no_tokens_and_the_next_one_is_found(gitlab: GitLab) -> None:
-    given = b"\xff\xfe\x80\n\x00\n" + b"y" * 3_000_000 + b"\n\xef\xbb\xbf" + OLD.encode() + b"\n" + b"z" * 799
+    given = b"\xff\x80\xfe\n\x00\n" + b"y" * 3_000_000 + b"\n\xef\xbb\xbf" + OLD.encode() + b"\n" + b"z" * 799
     done = subprocess.run(gitlab.words(), input=given, capture_output=True, check=True)
     lines = done.stdout.decode().splitlines()
     assert [line.partition(":")[0] for line in lines] == ["1", "2", "3", "4", "5"]
     assert 'project access token 1 "deploy"' in lines[3]
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_lines_of_windows_are_read_as_in_a_scan(gitlab: GitLab, order: str) -> None:
+    given = f"\ufeff{OLD}\r\n\r\n{NEW}\r\n".encode(f"utf-16-{order}")
+    done = subprocess.run(gitlab.words(), input=given, capture_output=True, check=True)
+    assert [line.partition('"')[0] for line in done.stdout.decode().splitlines()] == [
+        "1: project access token 1 ",
+        "3: project access token 2 ",
+    ]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,6 +15,7 @@ from tokens.commands.show import show
 from tokens.errors import TOKEN, UsageError, without_tokens
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.token_text import LONGEST, kind_of
+from tokens.inventory.scan import SIXTEEN_BITS, Occurrence, check_place
 from tokens.inventory.whose import Answer, Known
 from tokens.inventory.whose import whose as known_of
 from tokens.secret import Secret, forbid_core_dumps
@@ -28,7 +30,6 @@ from tokens.views import whose as view
 from tokens.views.whose import Row
 
 if TYPE_CHECKING:
-    from tokens.inventory.scan import Occurrence
     from tokens.targets.there.tool import Way
     from tokens.usage.files import Log
 
@@ -87,8 +88,6 @@ def wanted(environment: Environment, scan: str | None, log: Sequence[str] | None
         UsageError: what is to be read is not there, or tokens and a log would both come on standard input.
     """
     if scan is not None:
-        from tokens.inventory.scan import check_place
-
         check_place(scan)
     elif "-" in words(log):
         raise UsageError("--log - reads standard input, on which the tokens come: name a file, or use --scan.")
@@ -240,7 +239,7 @@ def _access_token(row: Row) -> int | None:
     return int(facts["id"]) if facts is not None and facts["kind"] in list(Kind) else None
 
 
-def _found(one: "Occurrence") -> _Given:
+def _found(one: Occurrence) -> _Given:
     guess = not one.sure and kind_of(one.texts[0]) is None
     return _Given(one.path, one.line, one.texts, one.sure, guess)
 
@@ -260,6 +259,8 @@ def _given(environment: Environment) -> tuple[Iterator[_Given], bool]:
 
 
 def _lines(stream: BinaryIO) -> Iterator[_Given]:
+    if isinstance(stream, BufferedReader) and (codec := SIXTEEN_BITS.get(stream.peek(2)[:2])):
+        stream = BytesIO(codec.decode(stream.read(), "replace")[0].encode(errors="replace"))
     for number in itertools.count(1):
         text = _line(stream)
         if text is None:
