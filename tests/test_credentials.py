@@ -347,6 +347,8 @@ def check_counts(address: Address, selection: Selection, made: list[Made]) -> No
         if gauge.kind in selection.others:
             assert sum(gauge.by_state.values()) == by_kind[OtherKind(gauge.kind)]
             assert gauge.undated == sum(one.kind is gauge.kind and one.ends is None for one in works)
+            ends = [one.ends for one in works if one.kind is gauge.kind and one.ends is not None]
+            assert gauge.next_at == min((moment.timestamp() for moment in ends), default=None)
 
 
 @pytest.fixture

@@ -91,7 +91,8 @@ class KindGauge:
 
     `unwarned` end within UNWARNED_WITHIN days, and GitLab tells nobody. Neither this nor `within` nor `next` is about
     a token whose successor works, or whose owner is not active: that one does not work now. `expired_in_use` is as in
-    `Due`; None for other kinds.
+    `Due`; None for other kinds. Those end at any time of the day: they have `next_at`, in seconds since 1970 (UTC),
+    instead of `next`.
     """
 
     kind: Kind | OtherKind
@@ -102,6 +103,7 @@ class KindGauge:
     beyond_maximum: int = 0
     unwarned: int = 0
     expired_in_use: int | None = None
+    next_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,8 @@ def _gauges(words: Words) -> str:
     }
     columns = [f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items()]
     dated = f"{words.works} AND isfinite({words.moment})"
-    soonest = f"min(CAST({words.moment} AT TIME ZONE 'UTC' AS date)) FILTER (WHERE {dated})"
-    return ",\n      ".join((*columns, f"CAST({soonest} AS text) AS next"))
+    soonest = f"min({words.moment}) FILTER (WHERE {dated})"
+    return ",\n      ".join((*columns, f"CAST(extract(epoch FROM {soonest}) AS float8) AS next_at"))
 
 
 def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0, expired_in_use: int | None = None) -> KindGauge:
@@ -205,4 +207,5 @@ def _gauge(kind: Kind | OtherKind, row: object, unwarned: int = 0, expired_in_us
         of("beyond"),
         unwarned,
         expired_in_use,
+        getattr(row, "next_at", None),
     )

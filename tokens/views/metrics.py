@@ -57,8 +57,9 @@ def metrics(found: Gauges, seconds: float) -> str:
         unwarned.labels(one.kind).set(one.unwarned)
         if in_use is not None and one.expired_in_use is not None:
             in_use.labels(one.kind).set(one.expired_in_use)
-        if one.next is not None:
-            soonest.labels(one.kind).set(_midnight(one.next))
+        ends_at = one.next_at if one.next is None else _midnight(one.next)
+        if ends_at is not None:
+            soonest.labels(one.kind).set(ends_at)
     gauge(
         "gitlab_tokens_cliff_ratio",
         f"Share of the fullest day among the tokens that stop working within {CLIFF_WITHIN} days.",
