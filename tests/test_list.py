@@ -28,6 +28,7 @@ from tests.testbed.factories import (
 from tokens.address import Address
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.kind import Kind
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import least_privileges
 from tokens.inventory.due import due
@@ -39,6 +40,7 @@ from tokens.selection import EVERY_STATE, EVERYTHING, Selection
 from tokens.terminal import comma_separated
 from tokens.terminal.paragraphs import width as width_of
 from tokens.views import tokens as view
+from tokens.views.owner import nobody
 from tokens.views.tokens import SAMPLE
 
 pytestmark = pytest.mark.newest_server
@@ -124,6 +126,20 @@ def test_nothing_is_cut_in_a_pipe_however_late_it_comes(gitlab_database: Address
     with listed(gitlab_database, EVERYTHING, Layout(default_columns())) as found:
         *_, last = view.screen(found, width=80)
     assert last.startswith("2000000000  ")
+
+
+def test_an_owner_that_is_not_there_was_a_user_or_is_a_bots_place(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        nameless = make_user(connection, username=None)
+        bot = make_user(connection, username="project_7_bot_ab", user_type=6)
+        make_token(connection, id=1, user_id=nameless, expires_at=SOON)
+        make_token(connection, id=2, user_id=nameless, expires_at=SOON, impersonation=True)
+        make_token(connection, id=3, user_id=bot, expires_at=SOON)
+    rows = [" ".join(line.split()) for line in show("--columns", "id,kind,owner").splitlines()[1:]]
+    assert rows == ["1 personal (no such user)", "2 impersonation (no such user)", "3 project (no membership)"]
+    assert {line.split("  ")[-1] for line in show("--columns", "id,owner").splitlines()[1:]} == {"(no owner)"}
+    assert show("--columns", "owner", "--output", "csv").split("\n")[1:] == ["", "", "", ""]
+    assert nobody(Kind.OTHER) == "no such user", "whose row is gone"
 
 
 def test_how_far_away_a_date_is_needs_no_column_of_the_date(gitlab_database: Address, show: List) -> None:

@@ -133,6 +133,14 @@ def tokens(gitlab_database: Address) -> None:
         make_token(connection, user_id=erika, expires_at=after(40), revoked=True)
 
 
+def test_a_user_that_is_not_there_is_no_bot_without_membership(gitlab_database: Address, page: Show) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_token(connection, user_id=make_user(connection, username=None), expires_at=after(5))
+    text = page()
+    assert text.count("no such user") == 3, "a bar, its row, and the row of the token"
+    assert "no membership" not in text
+
+
 @pytest.mark.usefixtures("tokens")
 def test_a_report_has_what_ends_whose_it_is_and_of_what_nobody_is_warned(gitlab_database: Address) -> None:
     found = report(gitlab_database, EVERYTHING)

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from jsonschema import Draft202012Validator
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
@@ -256,6 +257,12 @@ def test_bytes_that_are_no_text_and_endless_lines_are_no_tokens_and_the_next_one
     assert [line.partition(":")[0] for line in lines] == ["1", "2", "3", "4", "5"]
     assert 'project access token 1 "deploy"' in lines[3]
     assert done.stderr == b""
+
+
+def test_a_user_without_a_name_is_no_bot_without_membership(gitlab: GitLab) -> None:
+    with make_engine(gitlab.address).begin() as connection:
+        connection.execute(sa.text("UPDATE users SET username = NULL WHERE username = 'alice'"))
+    assert gitlab.run(stdin=BARE).stdout.startswith('1: personal access token 3 "of old" of (no such user)')
 
 
 @pytest.mark.parametrize("order", ["le", "be"])

@@ -9,6 +9,7 @@ from tokens.targets.instance import Instance
 from tokens.terminal.paragraphs import cut
 from tokens.terminal.printable import printable
 from tokens.views import document, others
+from tokens.views.owner import nobody
 from tokens.views.times import near
 
 LONGEST = 100  # columns of a name or path
@@ -74,7 +75,7 @@ def _line(due: Due) -> str:
 
 
 def _of_token(token: DueToken) -> str:
-    owner = "(no membership)" if token.owner is None else printable(token.owner)
+    owner = f"({nobody(token.kind)})" if token.owner is None else printable(token.owner)
     name = cut(printable(token.name), LONGEST)
     earlier = "" if token.ends_on == token.expires_at else " goes with its bot's membership"
     return f'{near(token.ends_on)}: {token.kind} token {token.id} of {cut(owner, LONGEST)}, "{name}"{earlier}'

@@ -26,6 +26,7 @@ from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.version import __version__
 from tokens.views.logged import reach
+from tokens.views.owner import nobody
 from tokens.views.times import near, with_weekday
 
 PAGES = Path(__file__).parent / "pages"
@@ -294,6 +295,7 @@ def _environment(*, emails: bool) -> Environment:
         shown=shown, short=lambda text: _short(text, SHORTEST), counted=counted, token_head=HEADS.__getitem__
     )
     found.filters["away"] = _away
+    found.globals["nobody"] = nobody
     found.globals["kinds_heads"] = lambda kinds: [(kind.value.capitalize(), "n") for kind in kinds]
     return found
 

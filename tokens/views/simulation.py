@@ -19,10 +19,10 @@ from tokens.terminal.printable import printable
 from tokens.terminal.tables import LEAST as LEAST_OF_TEXT
 from tokens.terminal.tables import table
 from tokens.views import document
+from tokens.views.owner import nobody
 
 OWNERS = 10  # beside the tokens
 LEAST = 40  # columns of a reason, for which other columns go
-NO_MEMBERSHIP = "(no membership)"
 TOKEN_FIELDS = (
     "night",
     "rule",
@@ -252,7 +252,7 @@ def _tokens(found: Simulation, first: int | None) -> Iterator[tuple[object, ...]
             "" if one.calls_a_day is None else f"{one.calls_a_day:,.1f}",
             str(one.id),
             one.kind.value,
-            NO_MEMBERSHIP if one.owner is None else printable(one.owner),
+            f"({nobody(one.kind)})" if one.owner is None else printable(one.owner),
             printable(one.name),
             "never" if one.last_used_at is None else one.last_used_at.partition("T")[0],
             notices,
@@ -344,7 +344,7 @@ def _flat(value: Any) -> Any:
 
 
 def _owner_name(one: OwnerEvents) -> str:
-    return NO_MEMBERSHIP if one.owner.name is None else printable(one.owner.name)
+    return "(no membership)" if one.owner.name is None else printable(one.owner.name)
 
 
 def _near(day: date, today: date) -> str:

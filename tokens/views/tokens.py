@@ -18,6 +18,7 @@ from tokens.terminal.paragraphs import width as width_in_cells
 from tokens.terminal.printable import printable
 from tokens.views import document, others
 from tokens.views.left_out import left_out
+from tokens.views.owner import nobody
 
 GAP = "  "
 SAMPLE = 1000  # rows that say how wide the columns of a pipe are
@@ -44,7 +45,7 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
         yield "Nothing of these kinds is selected." if listing.named else "No token is selected."
         return
     names = [column.name for column in columns]
-    cells = [[_cell(name, value) for name, value in zip(names, row, strict=True)] for row in sample]
+    cells = list(_cells(names, sample))
     headings = [column.heading for column in columns]
     widths = [max(map(width_in_cells, column)) for column in zip(headings, *cells, strict=True)]
     if width is not None:
@@ -59,7 +60,7 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
     cuts = width is not None
     yield _line(names, widths, headings, cuts)
     for row in itertools.chain(sample, rows):
-        line = _line(names, widths, [_cell(name, value) for name, value in zip(names, row, strict=True)], cuts)
+        line = _line(names, widths, next(_cells(names, [row])), cuts)
         yield _coloured(line, dict(zip(names, row, strict=True)), listing.today) if colour else line
 
 
@@ -147,8 +148,13 @@ def _day(stored: str | None) -> str | None:
 
 
 def _cells(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[list[str]]:
+    kind = names.index("kind") if "kind" in names else None
     for row in rows:
-        yield [_cell(name, value) for name, value in zip(names, row, strict=True)]
+        owner = "no owner" if kind is None else nobody(row[kind])
+        yield [
+            f"({owner})" if name == "owner" and value is None else _cell(name, value)
+            for name, value in zip(names, row, strict=True)
+        ]
 
 
 def _cell(name: str, value: Any) -> str:
@@ -164,7 +170,7 @@ def _cell(name: str, value: Any) -> str:
     if name == "last_used_at":
         return "never" if value is None else str(value).partition("T")[0]
     if value is None:
-        return "(no membership)" if name == "owner" else ""
+        return ""
     if name in DAYS:
         return str(value).partition("T")[0]
     if name == "warned" and not value:

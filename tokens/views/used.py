@@ -16,6 +16,7 @@ from tokens.terminal.printable import printable
 from tokens.usage.reading import Usage
 from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, Count, TokenUse
 from tokens.views import document
+from tokens.views.owner import nobody
 from tokens.views.use_of_token import PARTS, parts, parts_as_dict, reasons
 
 DETAILED = 3  # tokens of which everything is shown
@@ -415,7 +416,7 @@ def _owner(found: Used, use: TokenUse) -> str:
     token = found.tokens.get(use.id)
     if token is None:
         return f"({GONE})"
-    return printable(token.owner or "(no membership)")
+    return printable(token.owner or f"({nobody(token.kind)})")
 
 
 def _name(found: Used, use: TokenUse) -> str:

@@ -12,6 +12,7 @@ from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
 from tokens.terminal.printable import printable
 from tokens.views import document
+from tokens.views.owner import nobody
 from tokens.views.times import near, to_the_minute
 from tokens.views.use_of_token import parts, parts_as_dict, reasons
 
@@ -118,7 +119,7 @@ def _said(answer: Answer) -> str:
 def _parts(facts: Mapping[str, Any]) -> Iterator[str]:
     """What is known, the most urgent first."""
     kind = facts["kind"]
-    owner = facts["owner"] or "(no membership)"
+    owner = facts["owner"] or f"({nobody(kind)})"
     yield f'{KINDS[kind]} {facts["id"]} "{facts["name"] or ""}" of {owner}{_account(facts)}, {facts["state"]}'
     if facts["scopes"]:
         yield f"scopes {' '.join(facts['scopes'])}"
