@@ -50,9 +50,10 @@ def test_what_takes_long_is_announced_and_forgotten_by_a_terminal(
 
 def test_a_dumb_terminal_gets_no_escape_sequence(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
     steps = Steps(terminal.stream)
     steps.show("Adding", 10, 2000)
-    with announced("Making the plan", terminal.stream, patience=0):
+    with announced("Making the plan", terminal.stream):
         while terminal.lines() != ["Adding...", "Making the plan..."]:
             pass
     assert terminal.lines() == ["Adding...", "Making the plan..."]
