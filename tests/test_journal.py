@@ -390,7 +390,7 @@ def test_only_gitlabs_main_database_gets_a_journal_and_only_where_it_takes_chang
     name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
     execute(gitlab_database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     for task in (setup.install, setup.uninstall, lambda address: contents.prune(address, date(2030, 1, 1))):
-        with pytest.raises(Refused, match=r"_read_only is on; .* run ALTER DATABASE \w+ RESET"):
+        with pytest.raises(Refused, match=r"_read_only is on; .* run SET .* = off; ALTER DATABASE \w+ RESET"):
             task(gitlab_database)
     assert contents.status(gitlab_database).revision == REVISION
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -38,6 +39,13 @@ def execute(address: Address, *statements: str) -> None:
     with make_engine(address).begin() as connection:
         for statement in statements:
             connection.execute(sa.text(statement))
+
+
+def type_in(address: Address, line: str) -> None:
+    """Carry out each statement of a line by itself, in one session, as psql does."""
+    with psycopg.connect(address.conninfo, autocommit=True) as connection:
+        for statement in line.split("; "):
+            connection.execute(statement.encode())
 
 
 def as_role(address: Address, role: str) -> Address:
@@ -143,6 +151,12 @@ def test_a_read_only_database_is_refused_for_edit_and_fine_for_analyze(
     execute(superuser(gitlab_database), f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     assert "takes no changes" in refusal(gitlab_database)
     check(gitlab_database, ANALYZE)
+    _, _, cure = refusal(gitlab_database).partition("if nobody means that, run ")
+    assert (
+        cure == f"SET default_transaction_read_only = off; ALTER DATABASE {name} RESET default_transaction_read_only;"
+    )
+    type_in(superuser(gitlab_database), cure)
+    check(gitlab_database, CHANGE)
 
 
 def test_a_role_that_is_set_to_read_only_is_told_what_takes_it_off(
@@ -153,10 +167,13 @@ def test_a_role_that_is_set_to_read_only_is_told_what_takes_it_off(
     try:
         said = refusal(gitlab_database)
         findings = {one.subject: one for one in diagnose(gitlab_database)}
+        type_in(gitlab_database, said.partition("if nobody means that, run ")[2])
+        check(gitlab_database, CHANGE)
     finally:
         execute(superuser(gitlab_database), f"ALTER ROLE {role} RESET default_transaction_read_only")
-    cure = f"if nobody means that, run ALTER ROLE {role} RESET default_transaction_read_only;"
-    assert f'takes no changes from role "{role}": default_transaction_read_only is on; {cure}' in said
+    typed = f"SET default_transaction_read_only = off; ALTER ROLE {role} RESET default_transaction_read_only;"
+    cure = f"if nobody means that, run {typed}"
+    assert said.endswith(f'takes no changes from role "{role}": default_transaction_read_only is on; {cure}')
     assert cure in findings["server"].text
 
 

@@ -208,14 +208,13 @@ def check_writable(connection: Connection, state: ServerState) -> None:
             "run this on the primary."
         )
     if state.read_only:
-        raise Refused(
-            f'Database "{state.database}" takes no changes from role "{state.role}": {read_only(connection)}.'
-        )
+        raise Refused(f'Database "{state.database}" takes no changes from role "{state.role}": {read_only(connection)}')
 
 
 def read_only(connection: Connection) -> str:
-    """Why a primary takes no changes from the role that is logged in, and what to run against it."""
+    """Why a primary takes no changes from the role that is logged in, and what to run against it, which ends in `;`."""
     (cure,) = cures(connection, ["default_transaction_read_only"])
+    cure = f"SET default_transaction_read_only = off; {cure}"  # it holds for the session that is to take it off, too
     return f"default_transaction_read_only is on; if nobody means that, run {cure}"
 
 
