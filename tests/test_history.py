@@ -278,6 +278,17 @@ def test_the_runs_are_a_line_each_the_latest_first(installed: Address, partial: 
     }
 
 
+def test_an_undo_is_said_to_have_given_no_date_and_moved_nothing_as_the_journal_does_not_have_what_it_put_back(
+    installed: Address, partial: int, tokens: list[int]
+) -> None:
+    undo = make_run(installed, make_plan(tokens[:1], undoes=partial))
+    facts, _, _ = shown(installed, undo, run_screen).partition("\n\n")
+    assert [line.split()[0] for line in facts.splitlines()][-2:] == ["Attempt", "Tokens"]
+    document = json.loads(shown(installed, undo, run_json))
+    assert (document["memberships_moved"], document["notices_rearmed"]) == (None, None)
+    assert document["change"] == {"to": None, "by": None, "days": 1}
+
+
 @pytest.mark.newest_server
 def test_a_run_that_an_undo_has_put_back_in_part_is_not_shown_as_undone(installed: Address, tokens: list[int]) -> None:
     run = make_run(installed, make_plan(tokens[:2], tokens[2:4]))

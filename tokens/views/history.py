@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tokens.call import to_type
+from tokens.change.change import Change
 from tokens.change.plan import RunKind
 from tokens.counts import counted
 from tokens.journal.listing import RotationOutcome, TokenOutcome, Touched
@@ -185,8 +186,8 @@ def run_json(
             }
             for attempt in attempts
         ],
-        "memberships_moved": touched.memberships,
-        "notices_rearmed": touched.notices,
+        "memberships_moved": None if run.kind is RunKind.UNDO else touched.memberships,
+        "notices_rearmed": None if run.kind is RunKind.UNDO else touched.notices,
     }
     yield from _with_tokens(facts, columns_of(run), listed)
 
@@ -318,8 +319,8 @@ def _run_facts(
     yield "Tokens", _counts(run)
     if not run.has_names:
         yield "Names", "those of today: the journal has none of this run"
-    if run.change.revokes:
-        return  # which touches nothing else
+    if run.change.revokes or run.kind is RunKind.UNDO:
+        return  # the one touches nothing else, and of the other the journal does not have what it puts back
     yield "Memberships", f"{touched.memberships:,} moved"
     if run.kind is not RunKind.ROTATE:
         yield "Notices", f"those of {counted(touched.notices, 'token')} re-armed"
@@ -359,6 +360,7 @@ def _rotation_counts(run: StoredRun) -> str:
 
 
 def _facts(run: StoredRun) -> dict[str, Any]:
+    change = Change() if run.kind is RunKind.UNDO else run.change  # the journal has that of the undone run
     return {
         "run": run.id,
         "kind": run.kind,
@@ -367,9 +369,9 @@ def _facts(run: StoredRun) -> dict[str, Any]:
         "silent_for": None if run.silence is None else round(run.silence),
         "selection": run.selection,
         "change": {
-            "to": run.change.to and str(run.change.to),
-            "by": run.change.by,
-            "days": run.change.days,
+            "to": change.to and str(change.to),
+            "by": change.by,
+            "days": change.days,
         },
         "memberships": run.memberships and run.memberships.value,
         "notices": run.notices,
