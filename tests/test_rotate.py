@@ -474,7 +474,10 @@ def test_a_delivery_that_fails_is_taken_back_and_the_others_go_on(gitlab: Instan
     gitlab.done("--resume", "1", "--deliver", f"command:cat > {gitlab.folder}/account0")
     assert gitlab.accepts((gitlab.folder / "account0").read_text()) == gitlab.rows()[-1].id
     gitlab.check()
-    assert "is complete" in gitlab.refusal("--resume", "1", "--yes", "--deliver", "command:cat", status=2)
+    again = ("--resume", "1", "--deliver", "command:cat")
+    assert gitlab.done(*again) == "Run 1 is complete: there is nothing to do.\n"
+    document = json.loads(gitlab.done(*again, "--output", "json"))
+    assert (document["run"], document["results"]) == (1, [])
 
 
 def test_a_token_that_somebody_was_faster_with_is_left_alone(gitlab: Instance, gate: Gate) -> None:
@@ -631,7 +634,7 @@ def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gi
         line = gitlab.refusal(*resume, status=3, changed=True)
         assert ("stays as it is: revoke it in GitLab" if stays else "which nobody has got, is revoked") in line
         assert "To try again" not in line
-        assert "is complete" in gitlab.refusal(*resume, status=2)
+        assert "is complete" in gitlab.run(*resume).stdout
     assert [one.revoked for one in gitlab.rows()] == [True, True, True, False]
 
 

@@ -368,6 +368,8 @@ def test_whoever_is_killed_outside_is_resumed_from_outside(outside: Outside) -> 
         assert "is still running" in done.stderr, done.stderr
         assert time.monotonic() < deadline
     assert done.returncode == 0, done.stderr
+    complete = outside.run(*again)
+    assert (complete.returncode, complete.stdout) == (0, f"Run {run} is complete: there is nothing to do.\n")
     assert outside.accepts(lost) is None
     assert outside.accepts(path.read_text()) is not None
     assert outside.accepts(OLD.reveal()) is None

@@ -65,7 +65,7 @@ from tokens.journal.record import Record, TakenOver
 from tokens.rotation.candidate import Search, find
 from tokens.rotation.new_owner import NewOwner
 from tokens.rotation.plan import Rotation, obstacles, plan
-from tokens.rotation.resumption import Resumption, Step, resumable
+from tokens.rotation.resumption import Resumption, RotationComplete, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage, SuccessorGone, mark, store
 from tokens.rotation.successor import Successor, create
@@ -1195,7 +1195,7 @@ def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) ->
     with pytest.raises(UsageError, match="no run 99"):
         resumable(address, 99)
     ended(address, record)
-    with pytest.raises(UsageError, match="is complete"):
+    with pytest.raises(RotationComplete, match="is complete"):
         resumable(address, record.run)
 
 

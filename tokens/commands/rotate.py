@@ -31,7 +31,7 @@ from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
 from tokens.rotation.plan import LONG_EXPIRED, RotationPlan
 from tokens.rotation.remote import RemoteBackend
-from tokens.rotation.resumption import Resumption
+from tokens.rotation.resumption import Resumption, RotationComplete
 from tokens.rotation.rotator import new_token
 from tokens.rotation.run import check_deliveries
 from tokens.secret import forbid_core_dumps
@@ -134,7 +134,12 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
         dry_run=options.dry_run,
         unattended=not options.dry_run and not call.is_attended,
     )
-    survey = backend.survey(question)
+    try:
+        survey = backend.survey(question)
+    except RotationComplete as complete:
+        report.add(run=options.resume, results=())
+        report.say(str(complete))
+        return DONE
     notes: tuple[str, ...] = ()
     deliberate, held_up = False, DONE
     if options.resume is None:

@@ -47,6 +47,10 @@ ROTATIONS = f"""
 """  # noqa: S608 - a constant
 
 
+class RotationComplete(UsageError):
+    """Nothing is left of a run that was to be resumed: who wanted just that need do nothing."""
+
+
 class Step(StrEnum):
     """What brings a rotation to a good end."""
 
@@ -98,7 +102,8 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        UsageError: there is no such run, it is no rotation, or it is complete.
+        RotationComplete: nothing is left of it.
+        UsageError: there is no such run, or it is no rotation.
     """
     with database.reading(address) as connection:
         schema = preflight.check(connection, ROTATE)
@@ -110,7 +115,7 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
             on = to_type("to continue it", "apply", "--run", run)
             raise UsageError(f"Run {run} is no rotation but {stored.kind}.{on}")
         if stored.state == RunState.DONE:
-            raise UsageError(f"Run {run} is complete: nothing is left of it to resume.")
+            raise RotationComplete(f"Run {run} is complete: there is nothing to do.")
         candidates = {one.id: one for one in read_candidates(connection, schema, ROTATED, {"planned": run})}
         return tuple(_resumptions(connection.rows(ROTATIONS, run=run), candidates))
 
