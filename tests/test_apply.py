@@ -485,7 +485,8 @@ def test_tokens_changed_since_are_left_alone_and_listed(instance: Instance) -> N
 def test_undo_is_refused_where_there_is_nothing_to_undo(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
     nothing = "Run 1 has changed nothing (it is planned), so there is nothing to undo."
-    assert instance.refusal("undo", "--run", 1, "--yes", status=2) == nothing
+    withdraw = "→ to withdraw it: gitlab-tokens withdraw --run 1"
+    assert instance.refusal("undo", "--run", 1, "--yes", status=2) == f"{nothing} {withdraw}"
     for task in ("undo", "apply"):
         unknown = "There is no run 7 in the journal. → to see the runs: gitlab-tokens history"
         assert instance.refusal(task, "--run", 7, "--yes", status=2) == unknown

@@ -207,7 +207,8 @@ def test_a_withdrawn_plan_is_refused_and_says_who_when_and_why(instance: Instanc
         assert line.startswith("Run 1 was withdrawn 20")
         assert " UTC by max (sudo, as " in line
         assert line.endswith(": wrong group: there is nothing to apply.")
-    assert "has changed nothing (it is withdrawn)" in instance.refusal("undo", "--run", 1, "--yes", status=2)
+    line = instance.refusal("undo", "--run", 1, "--yes", status=2)
+    assert line == "Run 1 has changed nothing (it is withdrawn), so there is nothing to undo."
     assert "was withdrawn before" in instance.refusal("withdraw", "--run", 1, "--yes")
     shown = instance.done("history", "--run", 1)
     assert "\nState       withdrawn\n" in shown
@@ -227,6 +228,8 @@ def test_only_a_plan_that_nobody_has_begun_can_be_withdrawn(instance: Instance) 
         "→ to take it back: gitlab-tokens undo --run 1"
     )
     instance.done("undo", "--run", 1, "--yes")
+    line = instance.refusal("withdraw", "--run", 1, "--yes")
+    assert line.endswith("can be withdrawn: nothing was changed."), "it is undone already"
     line = instance.refusal("withdraw", "--run", 2, "--yes")
     assert line.endswith("can be withdrawn: nothing was changed."), "an undo is not undone"
     instance.done("revoke", "--expires", SOON, "--yes")

@@ -1197,6 +1197,11 @@ def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) ->
     ended(address, record)
     with pytest.raises(RotationComplete, match="is complete"):
         resumable(address, record.run)
+    for state, offered in (("stopped", True), ("done", False), ("withdrawn", False)):
+        execute(address, f"UPDATE token_tasks.runs SET kind = 'extend', state = '{state}'")
+        with pytest.raises(UsageError, match="is no rotation but extend") as caught:
+            resumable(address, record.run)
+        assert ("→ to continue it" in str(caught.value)) == offered
 
 
 @pytest.mark.parametrize("change", ["name = 'other'", "scopes = E'---\\n- sudo\\n'", "user_id = {other}"])

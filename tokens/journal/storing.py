@@ -130,7 +130,8 @@ def withdraw(connection: Connection, run: int, origin: Origin, reason: str | Non
         stored = read_run(connection, run)
         if stored.state is RunState.WITHDRAWN:
             raise Refused(f"Run {run} was withdrawn before.{to_type('to see it', 'history', '--run', run)}")
-        reversible = stored.changed and stored.state is not RunState.RUNNING
+        is_undone = stored.undone_by is not None and not stored.is_undone_in_part
+        reversible = stored.changed and not is_undone and stored.state is not RunState.RUNNING
         raise Refused(
             f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
             + (stored.kind.to_take_back(run) if reversible else "")

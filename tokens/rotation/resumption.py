@@ -112,7 +112,8 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
         if stored is None:
             raise UsageError(f"There is no run {run} in the journal.{to_type('to see the runs', 'history')}")
         if stored.kind != "rotate":
-            on = to_type("to continue it", "apply", "--run", run)
+            has_ended = stored.state in (RunState.DONE, RunState.WITHDRAWN)
+            on = "" if has_ended else to_type("to continue it", "apply", "--run", run)
             raise UsageError(f"Run {run} is no rotation but {stored.kind}.{on}")
         if stored.state == RunState.DONE:
             raise RotationComplete(f"Run {run} is complete: there is nothing to do.")

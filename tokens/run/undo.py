@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from tokens import database
 from tokens.address import Address
+from tokens.call import to_type
 from tokens.change.bots import read_doomed
 from tokens.change.facts import read_superseded
 from tokens.change.notes import Note, doomed, guards, left_out_superseded, maintenance, past, superseded_note
@@ -237,7 +238,10 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
         plan = read_reverse(connection, stored)
         put_back = connection.row(with_put_back(stored.change, COUNT_PUT_BACK), run=run).tokens
         if not plan.tokens and not put_back:
-            raise UsageError(f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.")
+            withdraw = to_type("to withdraw it", "withdraw", "--run", run) if stored.state is RunState.PLANNED else ""
+            raise UsageError(
+                f"Run {run} has changed nothing (it is {stored.state}), so there is nothing to undo.{withdraw}"
+            )
         policy = read_policy(connection, schema)
         estimate = read_release(connection, schema)
         bots = clean_up(release, estimate)
