@@ -501,8 +501,13 @@ def test_undo_is_refused_where_there_is_nothing_to_undo(instance: Instance) -> N
 def test_a_way_back_does_not_depend_on_the_day(instance: Instance) -> None:
     instance.execute(f"UPDATE personal_access_tokens SET expires_at = '{TODAY}'")
     instance.done("extend", "--expires", TODAY, "--state", "expired", "--to", LATER, "--yes")
-    out = instance.done("undo", "--run", 1, "--yes")
-    assert f"NOTE: {TODAY:%Y-%m-%d (%a}, today) is not in the future" in out
+    said = f"NOTE: {TODAY:%Y-%m-%d (%a}, today) is not in the future"
+    assert said in instance.done("undo", "--run", 1, "--plan")
+    assert said in instance.done("apply", "--run", 2, "--dry-run"), "who applies it sees what who planned it saw"
+    assert said in instance.done("undo", "--run", 1, "--yes")
+    assert instance.counts() == {str(TODAY): 60}
+    instance.done("extend", "--expires", TODAY, "--state", "expired", "--to", LATER, "--yes")
+    instance.done("apply", "--run", 2, "--yes")
     assert instance.counts() == {str(TODAY): 60}
 
 

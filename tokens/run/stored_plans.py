@@ -20,7 +20,7 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
 from tokens.journal.runs import IS_PLANNED_ONE, PLAN_LIFETIME, StoredRun, read_plan, read_run
 from tokens.journal.setup import check_usable
-from tokens.run.undo import READING, is_rotation, notes_on_stored_undo
+from tokens.run.undo import READING, guards_of_undo, is_rotation, notes_on_stored_undo
 
 STORED_TOKENS = f"""t.id IN (
       SELECT unnest(c.token_ids)
@@ -64,6 +64,8 @@ class Application:
     @property
     def guards(self) -> tuple[str, ...]:
         """The words that `--allow` must have. What a run has begun was allowed then, but for what time changes."""
+        if self.plan.is_undo:
+            return guards_of_undo(self.plan)
         begun = self.stored.state is not RunState.PLANNED
         return tuple(word for word in guards(self.plan.notes) if not (begun and word == "earlier"))
 

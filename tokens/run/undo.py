@@ -204,8 +204,13 @@ class Undo:
 
     @property
     def guards(self) -> tuple[str, ...]:
-        """The words that `--allow` must have. Old dates may well be past by now, and a way back depends on no day."""
-        return tuple(word for word in guards(self.plan.notes) if word != "past")
+        """The words that `--allow` must have."""
+        return guards_of_undo(self.plan)
+
+
+def guards_of_undo(plan: Plan) -> tuple[str, ...]:
+    """The words that `--allow` must have. Old dates may well be past by now, and a way back depends on no day."""
+    return tuple(word for word in guards(plan.notes) if word != "past")
 
 
 def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release: str | None = None) -> Undo:
@@ -270,7 +275,7 @@ def notes_on_stored_undo(
         changed = Condition(CHANGED_TOKENS + PLANNED, values)
         replaced = _superseded(connection, schema, changed, policy)
         lost = read_doomed(connection, changed, OLD_DATE, policy, bots)
-        found = (always, superseded_note(replaced), doomed(lost, bots))
+        found = (always, past(plan.moves, policy), superseded_note(replaced), doomed(lost, bots))
     return tuple(note for note in found if note.tokens)
 
 
