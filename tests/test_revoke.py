@@ -208,6 +208,7 @@ def test_an_undo_brings_back_only_what_nobody_has_touched_and_only_where_that_is
     done = people.run("undo", "--run", 3, "--allow", "reviving", "--yes")
     assert (done.returncode, revoked(people)) == (ExitStatus.PARTIAL, {2, 7})
     assert "2 tokens were changed since, or are gone, and left alone: 2, 3" in done.stdout
+    assert "1 of them has another date than at the revocation.\n" in done.stdout
     assert rows(people)[1] == (False, "2024-01-01 00:00:00.5")
     again = people.run("undo", "--run", 3, "--allow", "reviving", "--yes")
     assert "NOTE: 3 tokens are as before that run already, from an undo that was begun before." in again.stdout

@@ -8089,8 +8089,9 @@ WITH replaced AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       JOIN (
-        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
         OFFSET 0 -- each array is taken apart once
@@ -8169,8 +8170,9 @@ WITH replaced AS MATERIALIZED (
 SELECT t.id
     FROM public.personal_access_tokens t
       JOIN (
-        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
         OFFSET 0 -- each array is taken apart once
@@ -8187,8 +8189,9 @@ WITH owners AS (
         0 AS holding
       FROM public.personal_access_tokens t
       JOIN (
-        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
         OFFSET 0 -- each array is taken apart once
@@ -8198,6 +8201,17 @@ WITH owners AS (
     )
     SELECT count(*) FILTER (WHERE false) AS doomed_bots
     FROM owners o;
+
+-- undo
+SELECT count(*) AS tokens FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
+        FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+        OFFSET 0 -- each array is taken apart once
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at) WHERE t.expires_at IS DISTINCT FROM n.old_expires_at;
 
 -- undo
 WITH undone AS MATERIALIZED (

@@ -8810,8 +8810,9 @@ WITH replaced AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
       JOIN (
-        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
         OFFSET 0 -- each array is taken apart once
@@ -8872,8 +8873,9 @@ WITH replaced AS MATERIALIZED (
 SELECT t.id
     FROM public.personal_access_tokens t
       JOIN (
-        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $1
         OFFSET 0 -- each array is taken apart once
@@ -8893,8 +8895,9 @@ WITH owners AS (
         count(*) FILTER (WHERE (n.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($1 AS date))) AS will_be_active
       FROM public.personal_access_tokens t
       JOIN (
-        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = $3
         OFFSET 0 -- each array is taken apart once
@@ -8911,6 +8914,17 @@ WITH owners AS (
       FROM public.personal_access_tokens t
       WHERE t.user_id = o.user_id AND o.user_type = 6 AND (o.will_hold = 0 OR o.will_be_active = 0)
     ) bot ON o.user_type = 6;
+
+-- undo
+SELECT count(*) AS tokens FROM public.personal_access_tokens t
+      JOIN (
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
+        FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
+        CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
+        WHERE n.run_id = $1
+        OFFSET 0 -- each array is taken apart once
+      ) n ON n.id = t.id AND (t.revoked IS TRUE AND t.updated_at = n.revoked_at) WHERE t.expires_at IS DISTINCT FROM n.old_expires_at;
 
 -- undo
 WITH undone AS MATERIALIZED (

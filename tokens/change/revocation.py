@@ -99,6 +99,11 @@ WORKING_AGAIN = f"""
 """  # noqa: S608 - a constant
 
 
+REDATED = """
+    SELECT count(*) AS tokens FROM {tokens} WHERE t.expires_at IS DISTINCT FROM n.old_expires_at
+"""
+
+
 @dataclass(frozen=True)
 class Ends:
     """How many of the tokens that are to be revoked, or of their bots or owners, are such that a person should know.
@@ -126,11 +131,13 @@ class Returns:
 
     `working` are the ids of those that would work again; `superseded` of those among these that a rotation has
     replaced, whose successor is not revoked. `doomed_bots` lose what holds them: that a token was revoked lately.
+    `redated` tokens have another date than when they were revoked, and keep it.
     """
 
     working: tuple[int, ...]
     superseded: tuple[int, ...]
     doomed_bots: int
+    redated: int
 
 
 def read_ends(
@@ -184,7 +191,7 @@ def read_returns(
 ) -> Returns:
     """Count the facts about the tokens `t` of `tokens`, SQL for FROM.
 
-    Each has beside it, as `n`, the values of `revoked` and `updated_at` that it gets back.
+    Each has beside it, as `n`, the values of `revoked` and `updated_at` that it gets back, and its date of then.
     """
     working = WORKING_AGAIN.format(tokens=tokens.sql)
     replaced = _replaced(connection, schema, Condition("TRUE", tokens.parameters), tokens.sql)
@@ -193,6 +200,7 @@ def read_returns(
         tuple(row.id for row in connection.rows(working, **tokens.parameters)),
         tuple(one.id for one in replaced if one.stands),
         read_doomed(connection, tokens, date, policy, clean_up, revoked="n.revoked", updated_at="n.updated_at"),
+        connection.row(REDATED.format(tokens=tokens.sql), **tokens.parameters).tokens,
     )
 
 
@@ -216,7 +224,7 @@ def notes_on_returns(
     """The notes on bringing back this number of revoked tokens, of those of `moves`: none is brought back by habit."""
     notes = [
         maintenance(moves, policy),
-        _reviving(tokens, found.working),
+        _reviving(tokens, found.working, found.redated),
         superseded_note(found.superseded),
         doomed(found.doomed_bots, clean_up),
     ]
@@ -240,7 +248,7 @@ def _replaced(connection: Connection, schema: Schema, condition: Condition, toke
     return connection.rows(statement, **condition.parameters)
 
 
-def _reviving(tokens: int, working: Sequence[int]) -> Note:
+def _reviving(tokens: int, working: Sequence[int], redated: int) -> Note:
     these, them = ("this token", "it") if tokens == 1 else (f"these {tokens:,} tokens", "them")
     if not working:
         again = "None would work today: all have expired, or their owner is not active."
@@ -248,6 +256,9 @@ def _reviving(tokens: int, working: Sequence[int]) -> Note:
         again = f"{'It' if tokens == 1 else 'All'} would work again: {first_of(working)}."
     else:
         again = f"{len(working):,} of them would work again: {first_of(working)}."
+    if redated:
+        has = "It has" if tokens == 1 else f"{redated:,} of them {'has' if redated == 1 else 'have'}"
+        again += f" {has} another date than at the revocation."
     text = f"An undo revives {these}, also for somebody who should not have {them}. {again}"
     return Note(Concern.REVIVING, text, tokens, tuple(working))
 

@@ -81,8 +81,9 @@ OLD_DATE = Condition("changed.old_expires_at", {})
 # The tokens that an undo brings back, each with what it was before.
 REVOKED_TOKENS = f"""public.personal_access_tokens t
       JOIN (
-        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at
+        SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
         WHERE n.run_id = %(undone_run)s
         OFFSET 0 -- each array is taken apart once

@@ -160,8 +160,8 @@ def revoke() -> None:
     it says whether a successor works. With --log it also says how many tokens are
     used daily. The guards are doomed, maintenance and publication.
 
-    undo --run N --allow reviving brings back those that nobody has touched since.
-    A token that came to the wrong hands must stay revoked.
+    undo --run N --allow reviving brings back those that nobody has un-revoked or
+    revoked again since. A token that came to the wrong hands must stay revoked.
 
     Examples:
 

@@ -85,9 +85,10 @@ def undo() -> None:
     listed. The undo is a run of its own, with a plan and a question first.
     --plan stores that plan for a second person, as in extend.
 
-    Of a revocation it brings back the tokens that nobody has touched since. They
-    work again for everybody who has them, so that takes --allow reviving; the plan
-    says which of them would work.
+    Of a revocation it brings back the tokens that nobody has un-revoked or revoked
+    again since. They work again for everybody who has them, so that takes --allow
+    reviving; the plan says which of them would work, and how many have another
+    date by now, which they keep.
 
     The guards reviving, superseded, doomed and maintenance refuse it with exit
     status 3. A rotation cannot be undone: its old tokens have successors.
