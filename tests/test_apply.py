@@ -470,7 +470,9 @@ def test_tokens_changed_since_are_left_alone_and_listed(instance: Instance) -> N
     assert dry.stdout.startswith("Plan to undo run 1: put back the expiration date of 58 tokens on ")
     assert note in dry.stdout
     assert f"| {LATER}      | {SOON}      | 58       |" in dry.stdout
-    done = instance.run("undo", "--run", 1, "--yes")
+    refused = instance.refusal("undo", "--run", 1, "--at-most", 57, "--yes")
+    assert refused == "The plan has 58 tokens, more than --at-most 57: nothing was changed."
+    done = instance.run("undo", "--run", 1, "--at-most", 58, "--yes")
     assert done.returncode == 4
     assert note in done.stdout
     assert "Updated 58 of 60 tokens in" in done.stdout

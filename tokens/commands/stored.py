@@ -163,7 +163,7 @@ def _undo(
         report.say("\n".join(("", *lines)))
     if not found.tokens:
         return _nothing_to_undo(found, report)
-    check_guards(found.guards, found.plan.tokens, handling)
+    check_guards(found.guards, found.tokens, handling)
     if handling.dry_run:
         return end_dry_run(report)
     if handling.store:
