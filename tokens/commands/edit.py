@@ -297,10 +297,12 @@ def _result(course: Course, old: ExpirationDate, end: Finished, *, stopped: bool
             f"NOTE: {end.changed_meanwhile:,} of {tokens} no longer had the expiration date {old} and were left alone."
         )
     if end.locked:
-        yield (
-            f"NOTE: {end.locked:,} of {tokens} {'was' if end.locked == 1 else 'were'} locked by another session and "
-            f"left alone; choose {old} again to change them."
-        )
+        were = "was" if end.locked == 1 else "were"
+        # The dates to choose from may not have theirs any more.
+        again = f"; choose {old} again to change them."
+        if course.recorder.run is not None:
+            again = f".{course.to_go_on(reversible=False)}"
+        yield f"NOTE: {end.locked:,} of {tokens} {were} locked by another session and left alone{again}"
 
 
 def _date(answer: str, default: ExpirationDate) -> ExpirationDate | None:
