@@ -383,6 +383,7 @@ def test_a_signal_in_the_middle_of_an_update_ends_it_after_the_batch(
         "500 of 1,200 tokens were changed and stay so. → to go on: inv tokens.apply --run 1 → to take it back: "
         "inv tokens.undo --run 1"
     ).replace(" ", "") in said(program)
+    assert said(program).count("undo--run1") == 1
     assert counts(engine)["2019-06-30"] == 500
     assert counts(engine)["2018-06-30"] == 700
 

@@ -253,11 +253,10 @@ def _run(
             return _conclude(talk, course, old, course.end or Finished(0), stop.by)
         except KeyboardInterrupt:
             progress.erase()
-            return course.interrupted()
+            return _told(talk, course, course.interrupted())
         except RunFailed as error:
             progress.erase()
-            _note(talk, course, reversible=error.reversible)
-            return course.failed(error)
+            return _told(talk, course, course.failed(error))
 
 
 def _conclude(
@@ -275,13 +274,20 @@ def _conclude(
     if stopped_by is None:
         return None
     if end.untouched or end.locked:
-        return course.stopped(end, stopped_by)
+        return _told(talk, course, course.stopped(end, stopped_by))
     return stopped(stopped_by, "The update is complete.")
 
 
 def _note(talk: _Conversation, course: Course, *, reversible: bool) -> None:
     if course.recorder.run is not None:
         talk.recorded[course.recorder.run] = reversible
+
+
+def _told(talk: _Conversation, course: Course, ending: Ending) -> Ending:
+    """How an update has ended before its end, which says itself under which number it is recorded."""
+    if course.recorder.run is not None:
+        del talk.recorded[course.recorder.run]
+    return ending
 
 
 def _result(course: Course, old: ExpirationDate, end: Finished, *, stopped: bool) -> Iterator[str]:
