@@ -329,6 +329,26 @@ def test_locked_rows_make_the_status_4_unless_their_date_is_chosen_again(
     assert again.wait() == 0
 
 
+def test_tokens_that_do_not_keep_their_new_date_are_named(start: Callable[..., Program], engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        first = connection.execute(sa.text("SELECT min(id) FROM personal_access_tokens")).scalar_one()
+        connection.execute(
+            sa.text(
+                "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN NEW.expires_at = '2031-01-01'; RETURN NEW; END $$"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "CREATE TRIGGER meddle BEFORE UPDATE ON personal_access_tokens FOR EACH ROW "
+                f"WHEN (OLD.id = {first}) EXECUTE FUNCTION meddle()"
+            )
+        )
+    program = start(size=(50, 160))
+    program.press("enter", "enter", "enter", "y", "enter")
+    program.wait_for(f"NOTE: 1 token did not keep its new date, so something else changes it: {first}.\n")
+
+
 def test_nothing_is_held_open_in_the_database_while_a_question_waits(
     start: Callable[..., Program], engine: sa.Engine
 ) -> None:

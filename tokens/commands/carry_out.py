@@ -75,7 +75,7 @@ def carry_out(
             return course.interrupted()
         except RunFailed as error:
             return course.failed(error)
-    return _conclude(course, course.end or Finished(0), report, stop.by, time.monotonic() - began)
+    return _conclude(site.address, course, course.end or Finished(0), report, stop.by, time.monotonic() - began)
 
 
 def waiting_for(
@@ -120,7 +120,12 @@ def _tell(event: Event, course: Course, report: RunReport) -> None:
 
 
 def _conclude(
-    course: Course, end: Finished, report: RunReport, stopped_by: signal.Signals | None, seconds: float
+    address: Address,
+    course: Course,
+    end: Finished,
+    report: RunReport,
+    stopped_by: signal.Signals | None,
+    seconds: float,
 ) -> Ending:
     run, kind = course.recorder.run, course.plan.kind
     report.add(
@@ -143,10 +148,11 @@ def _conclude(
         report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
     if run is not None:
         report.say(f"Recorded as run {run}.{next_steps.to_take_back(run, kind, reversible=reversible)}")
-    left = list(_left(end, course.recounted, course.plan))
-    if not left:
+    lost, passed_over = course.lost(address), list(_passed_over(end, course.plan))
+    if not lost and not passed_over:
         return DONE
-    listed = to_type("to see them", "history", "--run", run) if run is not None else ""
+    left = [lost, *passed_over] if lost else passed_over
+    listed = to_type("to see them", "history", "--run", run) if passed_over and run is not None else ""
     return Ending(
         ExitStatus.PARTIAL, f"{'; '.join(left)}.{listed}{course.to_go_on(reversible=reversible) if end.locked else ''}"
     )
@@ -160,16 +166,12 @@ def _wanted(plan: Plan, tokens: int) -> str:
     return f"{have_their} old date again" if plan.is_undo else f"{have_their} new date"
 
 
-def _left(end: Finished, recounted: int | None, plan: Plan) -> Iterator[str]:
+def _passed_over(end: Finished, plan: Plan) -> Iterator[str]:
     """What the run has not done of its plan, and why, as clauses."""
-    revokes = plan.change.revokes
-    if recounted is not None and recounted < end.changed:
-        kept = "stay so" if revokes else "keep their new date"
-        yield f"{counted(end.changed - recounted, 'token')} did not {kept}, so something else changes them"
     if end.changed_meanwhile:
         were = "was" if end.changed_meanwhile == 1 else "were"
         tokens = counted(end.changed_meanwhile, "token")
-        other = f"{were} changed or revoked by then" if revokes else "had another date by then"
+        other = f"{were} changed or revoked by then" if plan.change.revokes else "had another date by then"
         # Of a plan from before, since which GitLab may have given ids out again.
         renumbered = "" if plan.planned_in is None else " or another's"
         yield f"{tokens} {other}, or {were} gone{renumbered}, and {were} left alone"

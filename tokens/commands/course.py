@@ -2,18 +2,21 @@
 
 import signal
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from tokens.address import Address
 from tokens.call import one_message
+from tokens.change.notes import first_of
 from tokens.change.plan import Plan
 from tokens.commands import next_steps
 from tokens.commands.ending import Ending, so_far, stopped
 from tokens.commands.environment import Environment
-from tokens.counts import counted
-from tokens.errors import ExitStatus
+from tokens.counts import counted, them
+from tokens.errors import ExitStatus, TokensError
 from tokens.journal.record import Recorder
 from tokens.run.batches import BatchCommitted, Event, Finished, Recounted, Reread, RunFailed, Waiting
+from tokens.run.undo import read_changed_since
 from tokens.terminal.progress import ProgressBar
 
 
@@ -75,6 +78,23 @@ class Course:
     def to_go_on(self, *, reversible: bool = True) -> str:
         """What to type next."""
         return next_steps.to_go_on(self.recorder.run, self.plan.kind, reversible=reversible, unrecorded=self.unrecorded)
+
+    def lost(self, address: Address) -> str:
+        """Which tokens did not stay as they were changed, as a clause; empty where all did, or nobody has counted."""
+        changed = 0 if self.end is None else self.end.changed
+        if self.recounted is None or self.recounted >= changed:
+            return ""
+        ids: list[int] = []
+        if self.recorder.run is not None:
+            planned = {one for chunk in self.plan.chunks for one in chunk.ids}
+            with suppress(TokensError):  # the number alone is worth more than a fault at the very end
+                ids = [one for one in read_changed_since(address, self.recorder.run) if one in planned]
+        number = changed - self.recounted
+        kept = f"keep {'its' if number == 1 else 'their'} new date"
+        if self.plan.change.revokes:
+            kept = "stay so"
+        lost = f"{counted(number, 'token')} did not {kept}, so something else changes {them(number)}"
+        return f"{lost}: {first_of(ids)}" if ids else lost
 
     def interrupted(self) -> Ending:
         """Ctrl-C has ended it in the middle."""

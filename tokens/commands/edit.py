@@ -264,12 +264,12 @@ def _conclude(
 ) -> Ending | None:
     """Say what came of an update; None to go on with the conversation."""
     _note(talk, course, reversible=course.recorder.has_changed(end.changed))
-    kept = course.recounted is None or course.recounted >= end.changed
-    if kept and not (end.changed_meanwhile or end.locked):
-        talk.in_part.discard(old)
-    else:
+    lost = course.lost(talk.site.address)
+    if lost or end.changed_meanwhile or end.locked:
         talk.in_part.add(old)
-    for line in _result(course, old, end, stopped=stopped_by is not None):
+    else:
+        talk.in_part.discard(old)
+    for line in _result(course, old, end, lost, stopped=stopped_by is not None):
         talk.environment.print_prose(line)
     if stopped_by is None:
         return None
@@ -290,14 +290,13 @@ def _told(talk: _Conversation, course: Course, ending: Ending) -> Ending:
     return ending
 
 
-def _result(course: Course, old: ExpirationDate, end: Finished, *, stopped: bool) -> Iterator[str]:
-    """What came of an update, line by line."""
+def _result(course: Course, old: ExpirationDate, end: Finished, lost: str, *, stopped: bool) -> Iterator[str]:
+    """What came of an update, line by line; `lost` is of `Course`."""
     tokens = counted(course.plan.tokens, "token")
     if not (stopped and end.untouched):
         yield f"Updated {end.changed} tokens!"
-    if course.recounted is not None and course.recounted < end.changed:
-        lost = end.changed - course.recounted
-        yield f"NOTE: {counted(lost, 'token')} did not keep the new date, so something else changes them."
+    if lost:
+        yield f"NOTE: {lost}."
     if end.changed_meanwhile:
         yield (
             f"NOTE: {end.changed_meanwhile:,} of {tokens} no longer had the expiration date {old} and were left alone."

@@ -257,6 +257,12 @@ def plan_to_undo(address: Address, run: int, *, superseded: bool = True, release
     return replace(undo, plan=replace(undo.plan, notes=known, release=release or estimate), put_back=put_back)
 
 
+def read_changed_since(address: Address, run: int) -> tuple[int, ...]:
+    """The ids of the tokens that a run has changed and that are not as it left them, in ascending order."""
+    with database.reading(address) as connection:
+        return _changed_since(connection, read_run(connection, run))
+
+
 def notes_on_stored_undo(
     connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
 ) -> tuple[Note, ...]:
@@ -291,8 +297,7 @@ def _undo_of_dates(
     superseded: bool,
 ) -> Undo:
     """What it takes to put back the dates that a run has changed, but for the notes on what cannot be known."""
-    about = {"run": stored.id, "planned": stored.id}
-    since = tuple(row.id for row in connection.stream(with_put_back(stored.change, CHANGED_SINCE), **about))
+    since = _changed_since(connection, stored)
     changed = Condition(CHANGED_TOKENS, {"undone_run": stored.id, "planned": stored.id})
     replaced = _superseded(connection, schema, changed, policy)
     if not superseded:
@@ -317,6 +322,13 @@ def _undo_of_dates(
     )
 
 
+def _changed_since(connection: Connection, stored: StoredRun) -> tuple[int, ...]:
+    statement, about = CHANGED_SINCE, {"run": stored.id, "planned": stored.id}
+    if stored.change.revokes:
+        statement, about = TOUCHED_SINCE, {"run": stored.id}
+    return tuple(row.id for row in connection.stream(with_put_back(stored.change, statement), **about))
+
+
 def _superseded(connection: Connection, schema: Schema, changed: Condition, policy: Policy) -> tuple[int, ...]:
     """Of the tokens that an undo changes, SQL for FROM, those that a rotation has replaced and would live longer."""
     return read_superseded(connection, schema, Condition("TRUE", changed.parameters), OLD_DATE, policy, changed.sql)
@@ -334,7 +346,7 @@ def _undo_of_revocation(
 ) -> Undo:
     """What it takes to bring back what a run has revoked, but for the notes on what cannot be known."""
     tokens = Condition(REVOKED_TOKENS, {"undone_run": stored.id})
-    since = tuple(row.id for row in connection.stream(with_put_back(stored.change, TOUCHED_SINCE), run=stored.id))
+    since = _changed_since(connection, stored)
     found = read_returns(connection, schema, tokens, policy, bots)
     left_out = () if superseded else found.superseded
     if left_out:
