@@ -168,6 +168,7 @@ def test_stagger_spreads_what_by_gives_to_the_tokens_of_each_date(instance: Inst
 def test_remove_takes_the_date_away(some: Instance) -> None:
     out = some.done("remove", "--expires", SOON, "--yes")
     assert f"| {SOON}      | (none)          | 60       |" in out
+    assert "\nRecounted: 60 of 60 tokens have no expiration date now.\n" in out
     assert some.counts() == {"2017-12-31": 20, None: 65}
 
 

@@ -160,10 +160,12 @@ def _conclude(
 
 def _wanted(plan: Plan, tokens: int) -> str:
     """What is so of the tokens of a plan that has been carried out, this many, as the end of a sentence about them."""
-    are, have_their = ("is", "has its") if tokens == 1 else ("are", "have their")
+    are, have, their = ("is", "has", "its") if tokens == 1 else ("are", "have", "their")
     if plan.change.revokes:
         return f"{are} not revoked any more" if plan.is_undo else f"{are} revoked"
-    return f"{have_their} old date again" if plan.is_undo else f"{have_their} new date"
+    if plan.is_undo:
+        return f"{have} {their} old date again"
+    return f"{have} no expiration date now" if plan.change.removes else f"{have} {their} new date"
 
 
 def _passed_over(end: Finished, plan: Plan) -> Iterator[str]:

@@ -91,7 +91,7 @@ class Course:
                 ids = [one for one in read_changed_since(address, self.recorder.run) if one in planned]
         number = changed - self.recounted
         kept = f"keep {'its' if number == 1 else 'their'} new date"
-        if self.plan.change.revokes:
+        if self.plan.change.revokes or self.plan.change.removes:
             kept = "stay so"
         lost = f"{counted(number, 'token')} did not {kept}, so something else changes {them(number)}"
         return f"{lost}: {first_of(ids)}" if ids else lost
