@@ -890,5 +890,5 @@ def test_an_older_journal_is_migrated_by_the_first_change_with_a_word(instance: 
     downgrade(instance.address, Branch.JOURNAL, "1")
     done = instance.run(*EXTEND, "--yes")
     assert done.returncode == 0
-    assert one_line(done).startswith(f"The journal is of revision 1, this version needs {REVISION}")
+    assert one_line(done) == f"The journal is of revision 1, this version needs {REVISION}. It is migrated now."
     assert history(instance, 1)["state"] == "done"

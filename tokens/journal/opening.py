@@ -5,6 +5,7 @@ from functools import partial
 from typing import TypeVar
 
 from tokens.address import Address
+from tokens.call import ARROW
 from tokens.database import Connection
 from tokens.errors import Refused, TokensError
 from tokens.journal import installation, publications, setup
@@ -84,7 +85,7 @@ def make_ready(
         JournalDeclined: `ask` says no.
     """
     if isinstance(fault, JournalOutdated):
-        tell(f"{fault} This is done now.")
+        tell(f"{str(fault).partition(ARROW)[0]} It is migrated now.")
     elif not isinstance(fault, JournalMissing) or ask is None:
         raise fault
     elif not ask():
