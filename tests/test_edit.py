@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.addresses import url
 from tests.testbed.engine import make_engine
@@ -553,6 +555,25 @@ def test_a_connection_lost_in_an_update_is_one_line_that_says_how_to_go_on(
     assert "Traceback" not in program.text
     assert "was lost" in program.text
     assert "500of1,200tokenswerechangedandstayso.→togoon:invtokens.apply--run1" in said(program)
+
+
+def test_a_database_that_is_gone_after_the_answer_has_changed_nothing(
+    start: Callable[..., Program], gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    program = start(size=(50, 300))
+    program.press("enter", "enter", "enter")
+    program.wait_for("60 token(s). Are you sure? (y/N)")
+    beside = make_conninfo(superuser(gitlab_database).conninfo, dbname="postgres")
+    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
+    with psycopg.connect(beside, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        try:
+            program.press("y", "enter")
+            assert program.wait() == 1
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+    *_, last = program.text.rpartition("Cannot connect to ")
+    assert last.strip().endswith(". Nothing was changed.")
 
 
 def test_a_closed_terminal_ends_the_program(start: Callable[..., Program]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from tokens import database, origin
+from tokens.call import one_message
 from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import Plan, RunKind, make_plan, read_current_policy
@@ -16,7 +17,7 @@ from tokens.commands.ending import Ending, stopped
 from tokens.commands.environment import Environment
 from tokens.counts import counted
 from tokens.database import Connection
-from tokens.errors import ExitStatus
+from tokens.errors import ExitStatus, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.needs import CHANGE
@@ -90,6 +91,10 @@ def edit(
     try:
         while (ending := _go_round(talk)) is None:
             pass
+    except TokensError as fault:
+        if talk.recorded or not talk.journal:
+            raise
+        raise fault.saying(one_message(str(fault), "Nothing was changed.")) from fault
     except OSError as error:
         if console.is_gone(environment.stdout):  # to be asked before anything is said: what takes nothing is let go
             ending = Ending(ExitStatus.TERMINATED, "The terminal is gone.", error)
