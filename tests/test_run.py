@@ -37,7 +37,7 @@ from tokens.change.plan import CHUNK, Chunk, Options, Plan, RunKind, TokenIds, m
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import notices
-from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.expiration import FURTHEST, ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.gitlab.membership import MembershipRule
 from tokens.journal.record import ChunkOutcome, Recorder
@@ -707,6 +707,17 @@ def test_by_counts_from_each_tokens_own_date_and_infinity_stays(bare: Address) -
         make_token(connection)
     with pytest.raises(UsageError, match="no date to count days from"):
         make_plan(bare, RunKind.EXTEND, every(), Change(by=1))
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("change", [Change(by=1), Change(FURTHEST + -2, days=4), Change(by=-1, days=4)])
+def test_a_number_of_days_leads_to_no_date_after_the_year_9999(bare: Address, change: Change) -> None:
+    with make_engine(bare).begin() as connection:
+        make_tokens(connection, 4, expires_at=str(FURTHEST))
+    selection = every(DateRange(FURTHEST, FURTHEST))
+    with pytest.raises(UsageError, match=r"is 10000-01-01, after the year 9999: choose fewer days\.$"):
+        make_plan(bare, RunKind.EXTEND, selection, change)
+    assert make_plan(bare, RunKind.EXTEND, selection, Change(FURTHEST)).tokens == 4
 
 
 @pytest.mark.newest_server

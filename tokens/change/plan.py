@@ -23,7 +23,7 @@ from tokens.errors import UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.condition import Condition
-from tokens.gitlab.expiration import ExpirationDate, quoted
+from tokens.gitlab.expiration import FURTHEST, ExpirationDate, quoted
 from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import State, once
 from tokens.gitlab.membership import MembershipRule, rule_of
@@ -246,7 +246,7 @@ def make_plan(
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
         UsageError: a name in the selection that does not exist, a kind that is no token's, or a new date that
-            PostgreSQL cannot hold.
+            PostgreSQL cannot hold, or that lies after the year 9999.
     """
     refuse_others(sorted(selection.others))
     if change.revokes:
@@ -391,6 +391,7 @@ def _chunks(found: Sequence[tuple[ExpirationDate | None, TokenIds]], change: Cha
     spread = Counter[ExpirationDate | None]()  # how many tokens are spread together
     for old, ids in found:
         spread[_together(change, old)] += len(ids)
+    counts_days = change.by is not None or change.days > 1  # else a person has typed the new date
     placed = Counter[ExpirationDate | None]()  # and how many of those have their chunk
     position = 0
     for old, ids in found:
@@ -400,6 +401,10 @@ def _chunks(found: Sequence[tuple[ExpirationDate | None, TokenIds]], change: Cha
             new = change.new_date(old, before + start, total)
             if new is not None and not new.is_storable:
                 raise UsageError(f"{old} + {change.by} days is a date that PostgreSQL cannot hold; choose fewer days.")
+            if counts_days and new is not None and new.is_finite and new > FURTHEST:
+                raise UsageError(
+                    f"The new date of some of these tokens is {new}, after the year 9999: choose fewer days."
+                )
             stop = min(len(ids), _end(change, before + start, total) - before)
             part = ids if (start, stop) == (0, len(ids)) else TokenIds(ids.between(start, stop))
             yield Chunk(position + start, old, new, part)

@@ -121,6 +121,10 @@ class ExpirationDate:
         return near.year + cycles * CYCLE_YEARS, near.month, near.day
 
 
+FURTHEST = ExpirationDate.typed("9999-12-31")
+"""What GitLab's own forms and API can show."""
+
+
 def distance(days: int) -> str:
     """A day by its distance from today.
 

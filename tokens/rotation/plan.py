@@ -10,7 +10,7 @@ from tokens.counts import counted, first_few
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import preflight
-from tokens.gitlab.expiration import ExpirationDate
+from tokens.gitlab.expiration import FURTHEST, ExpirationDate
 from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.needs import ROTATE
@@ -28,8 +28,6 @@ from tokens.rotation.obstacles import (
     obstacle,
     read_standings,
 )
-
-FURTHEST = ExpirationDate.typed("9999-12-31")  # what GitLab's own forms and API can show
 
 MEMBERSHIPS = f"""
     SELECT count(DISTINCT m.id) AS members
