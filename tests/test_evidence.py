@@ -79,7 +79,7 @@ def test_it_has_the_runs_and_what_proves_each_row_without_this_tool(everything: 
         "DELETE FROM token_tasks.runs WHERE id = 3",
     ):
         execute(everything, statement)
-        write(everything, file)
+        write(everything, file, "--force")
         faults = check(file)
         assert faults[0] == 1
         assert len(faults[1].splitlines()) > len(checked.splitlines()) - 1
@@ -204,7 +204,7 @@ def test_a_run_that_was_stored_before_and_has_ended_since_is_missed_in_the_file(
 def test_what_a_line_says_of_a_run_is_what_its_rows_say(everything: Address, tmp_path: Path) -> None:
     file = tmp_path / "evidence.ndjson"
     for old, new in (('"reason": "why"', '"reason": "who"'), ('"by": {"host"', '"by": {"hose"')):
-        write(everything, file)
+        write(everything, file, "--force")
         head, *between, _ = file.read_text().splitlines(keepends=True)
         place = next(place for place, line in enumerate(between) if line.startswith('{"run"') and old in line)
         between[place] = between[place].replace(old, new)
@@ -251,7 +251,7 @@ def test_it_has_what_was_written_since_a_day(everything: Address, tmp_path: Path
     file = tmp_path / "evidence.ndjson"
     write(everything, file, "--since", "2020-01-01")
     assert len(lines(file, "run")) == 3
-    write(everything, file, "--since", "2999-01-01")
+    write(everything, file, "--since", "2999-01-01", "--force")
     assert (lines(file, "run"), check(file)[0]) == ([], 0)
     assert lines(file, "entry")
 
@@ -291,7 +291,7 @@ def test_it_is_signed_with_a_key_of_ssh(everything: Address, tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (0, "")
     file.write_text(file.read_text().replace("why", "who"))
     assert verified().returncode != 0
-    write(everything, file)
+    write(everything, file, "--force")
     assert not Path(f"{file}.sig").exists()
 
 
@@ -308,6 +308,26 @@ def test_what_cannot_be_signed_or_written_is_said(everything: Address, tmp_path:
     assert refused.endswith(" (a key with a passphrase takes a terminal, or ssh-add before)\n")
     assert not Path(f"{file}.sig").exists()
     assert "cannot be written" in write(everything, tmp_path / "none" / "file", status=ExitStatus.FAILED)
+
+
+@pytest.mark.parametrize("left", ["", ".sig", ".check.py"])
+def test_an_earlier_file_is_not_replaced_without_force(everything: Address, tmp_path: Path, left: str) -> None:
+    file = tmp_path / "evidence.ndjson"
+    earlier = Path(f"{file}{left}")
+    earlier.write_text("earlier")
+    refused = write(everything, file, status=ExitStatus.REFUSED)
+    assert refused == (
+        f"{earlier} is there, and no earlier file of evidence is replaced: choose another name, or use --force.\n"
+    )
+    assert (list(tmp_path.iterdir()), earlier.read_text()) == ([earlier], "earlier")
+    write(everything, file, "--force")
+    assert check(file)[0] == 0
+    assert not Path(f"{file}.sig").exists()
+
+
+def test_force_is_about_a_file(everything: Address) -> None:
+    done = call_here(GITLAB_TOKENS, "evidence", "--force", "--target", url(everything))
+    assert (done.returncode, done.stderr) == (2, "--force is about the file of --file: use both.\n")
 
 
 def test_without_a_file_it_goes_to_standard_output_but_to_no_terminal(everything: Address, tmp_path: Path) -> None:

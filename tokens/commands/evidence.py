@@ -1,5 +1,6 @@
 """`evidence`: the journal for an auditor, in a file that brings along what proves it."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from tokens.commands.instance import described
 from tokens.commands.options.days import day_of
 from tokens.commands.show import show
 from tokens.commands.whole_file import replace
-from tokens.errors import TokensError, UsageError
+from tokens.errors import Refused, TokensError, UsageError
 from tokens.journal import installation
 from tokens.journal.evidence import read
 from tokens.targets.here.site import Site
@@ -31,19 +32,25 @@ NAMESPACE = "gitlab-tokens-evidence"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Runs of which something was written since 00:00 UTC of a day, all without one; a file, and the key to sign it."""
+    """Runs of which something was written since 00:00 UTC of a day, all without one; a file, and the key to sign it.
+
+    `force` is whether an earlier file may be replaced.
+    """
 
     since: date | None
     file: Path | None
     sign_key: Path | None
+    force: bool
 
 
-def wanted(_: Environment, since: str | None, file: str | None, sign_key: str | None) -> Wanted:
+def wanted(_: Environment, since: str | None, file: str | None, force: bool, sign_key: str | None) -> Wanted:
     """What these options mean.
 
     Raises:
-        UsageError: a key without a file, or one that cannot be used here.
+        UsageError: a key or force without a file, or a key that cannot be used here.
     """
+    if force and file is None:
+        raise UsageError("--force is about the file of --file: use both.")
     if sign_key is not None:
         if file is None:
             raise UsageError("--sign-key signs a file: use --file with it.")
@@ -54,7 +61,7 @@ def wanted(_: Environment, since: str | None, file: str | None, sign_key: str | 
     if file == "-":
         raise UsageError("--file takes the name of a file: leave it out for standard output.")
     day = None if since is None else day_of("since", since, past=True)
-    return Wanted(day, None if file is None else Path(file), None if sign_key is None else Path(sign_key))
+    return Wanted(day, None if file is None else Path(file), None if sign_key is None else Path(sign_key), force)
 
 
 def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending:
@@ -62,16 +69,19 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
 
     Raises:
         UsageError: it would run over a terminal.
+        Refused: an earlier file is there.
         TokensError: see `tokens.errors`.
     """
     if wanted.file is None and console.is_terminal(environment.stdout):
         raise UsageError("Evidence is for a file: use --file, such as --file evidence.ndjson.")
+    if wanted.file is not None and not wanted.force:
+        _refuse_earlier(wanted.file)
     site = locate()
     if wanted.file is None:
         with _lines(site, wanted.since) as lines:
             show(environment, "ndjson", ndjson=lambda: lines)
         return DONE
-    check = wanted.file.with_name(f"{wanted.file.name}.check.py")
+    check = _check(wanted.file)
     with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:
         replace(wanted.file, (f"{line}\n".encode("ascii") for line in lines), FOR_ITS_OWNER)
         _signature(wanted.file).unlink(missing_ok=True)  # it is of the older file
@@ -114,8 +124,21 @@ def _sign(file: Path, key: Path) -> Path:
     return signature
 
 
+def _refuse_earlier(file: Path) -> None:
+    """Only an earlier file shows that the whole journal was written again."""
+    for path in (file, _signature(file), _check(file)):
+        if os.path.lexists(path):
+            raise Refused(
+                f"{path} is there, and no earlier file of evidence is replaced: choose another name, or use --force."
+            )
+
+
 def _signature(file: Path) -> Path:
     return file.with_name(f"{file.name}.sig")
+
+
+def _check(file: Path) -> Path:
+    return file.with_name(f"{file.name}.check.py")
 
 
 def _quoted(path: Path) -> str:

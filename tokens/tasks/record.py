@@ -8,7 +8,7 @@ from tokens.tasks.option import Group, Option, Value, argument, care, which
 from tokens.tasks.options import values
 from tokens.tasks.options.changing import DRY_RUN, NO_NAMES, PLAN, handling_of
 from tokens.tasks.options.selecting import LEAVE_OUT
-from tokens.tasks.options.shared import FOUR_EYES, LOCATED, OUTPUT, REASON, REASON_GIVEN, RUN, YES, output
+from tokens.tasks.options.shared import FORCE, FOUR_EYES, LOCATED, OUTPUT, REASON, REASON_GIVEN, RUN, YES, output
 
 task = partial(declaration.task, family=Family.RECORD)
 
@@ -167,10 +167,11 @@ EVIDENCE = argument(
     ),
     Option(
         "file",
-        "The file to write, in place of an older one, with FILE.check.py beside it. Default: standard output.",
+        "The file to write, with FILE.check.py beside it. Default: standard output.",
         only_here=True,
         value=values.FILE.such_as("evidence.ndjson"),
     ),
+    FORCE.saying("Replace the file of --file, if it is there, and its signature."),
     Option(
         "sign_key",
         "Sign the file with this key of ssh, into FILE.sig.",
@@ -182,7 +183,7 @@ EVIDENCE = argument(
 
 @task("evidence:evidence", LOCATED, EVIDENCE)
 def evidence() -> None:
-    """Write the record for an auditor, with its proof.
+    r"""Write the record for an auditor, with its proof.
 
     A line of JSON for each run: who planned it, who carried it out, when and why,
     what the instance demanded of tokens then, how many tokens had which date
@@ -199,7 +200,9 @@ def evidence() -> None:
     Who may write everything in the database can write rows and their chain
     again. That shows only in comparison with what is kept elsewhere: an earlier
     file, a line in syslog, the last entry that journal.status printed. So let somebody
-    else keep them. Runs from before revision 4 of the journal have no entries.
+    else keep them. A file that is there is not replaced without --force, nor one
+    of which only FILE.sig or FILE.check.py is left. Runs from before revision 4 of
+    the journal have no entries.
 
     It reads the schema token_tasks alone, also on a standby. What a role needs for
     that is under history in doctor --grants. The file is for its owner alone to
@@ -208,8 +211,9 @@ def evidence() -> None:
 
     Examples:
 
-        gitlab-tokens evidence --since 2026-01-01 --file evidence.ndjson
-        gitlab-tokens evidence --file evidence.ndjson --sign-key ~/.ssh/id_ed25519
+        gitlab-tokens evidence --file "evidence-$(date +%F-%H%M%S).ndjson"
+        gitlab-tokens evidence --since 2026-01-01 --sign-key ~/.ssh/id_ed25519 \
+          --file "evidence-$(date +%F-%H%M%S).ndjson"
     """
 
 

@@ -5,7 +5,7 @@ from tokens.tasks.option import Option, Value, argument, care, which
 from tokens.tasks.options import values
 from tokens.tasks.options.changing import AT_MOST, DRY_RUN
 from tokens.tasks.options.selecting import IN_STATE, OF_KIND, selecting
-from tokens.tasks.options.shared import FOUR_EYES, LOCATED, LOGS, OUTPUT, REASON, SECRETS_FILE, THERE, YES
+from tokens.tasks.options.shared import FORCE, FOUR_EYES, LOCATED, LOGS, OUTPUT, REASON, SECRETS_FILE, THERE, YES
 from tokens.tasks.options.values import KINDS_TO_ROTATE, STATES
 
 KIND_TO_ROTATE = OF_KIND.saying(
@@ -66,7 +66,7 @@ ROTATION = argument(
         "on a terminal: stdout.",
         value=Value("WHERE", "a place for the new token", "file:/run/{account}", ("file:", "command:", "stdout")),
     ),
-    Option("force", "Replace the file of --deliver, if it is there.", False),
+    FORCE.saying("Replace the file of --deliver, if it is there."),
     Option(
         "after",
         "A command for each token that was rotated, at the very end, with the same facts, without the token.",

@@ -40,6 +40,7 @@ LOG = where(
     value=values.FILE.such_as("'/var/log/gitlab/gitlab-rails/api_json.log*'"),
 )
 
+FORCE = Option("force", "Replace the file, if it is there.", False)
 RUN = which("run", "The number of the run, as `history` shows it.", value=values.NUMBER_OF_RUN)
 REASON = care("reason", "Why, for the journal.", value=values.REASONS)
 REASON_GIVEN = REASON.read_by("options.values:reason")
