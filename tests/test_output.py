@@ -190,6 +190,16 @@ def test_a_status_does_not_depend_on_what_standard_error_takes() -> None:
         os.close(writer)
 
 
+@pytest.mark.parametrize(("form", "status"), [("text", 5), ("json", 5), ("nagios", 2)])
+def test_a_check_whose_reader_is_gone_ends_with_what_it_has_found(instance: Instance, form: str, status: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ("check", "--warn", "9000d", "--critical", "9000d", "--output", form)
+    done = subprocess.run(instance.command(*words), stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, "NOTE" in done.stderr or not done.stderr) == (status, True)
+
+
 def test_what_a_spreadsheet_would_obey_is_defused_and_the_rest_is_as_it_was() -> None:
     for text, cell in (
         ("=1+1", "'=1+1"),

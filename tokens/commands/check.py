@@ -122,13 +122,17 @@ def check(
         usage=usage,
     )
     environment.note(found.notes)
-    show(
-        environment,
-        output,
-        text=lambda: view.lines(found),
-        json=lambda: view.as_json(found, described(site), each=most_of_each is not None),
-        nagios=lambda: view.nagios(found),
-    )
+    try:
+        show(
+            environment,
+            output,
+            text=lambda: view.lines(found),
+            json=lambda: view.as_json(found, described(site), each=most_of_each is not None),
+            nagios=lambda: view.nagios(found),
+        )
+        environment.flush()
+    except BrokenPipeError:  # the reader is gone, but not who waits for the status
+        console.discard(environment.stdout)
     tell_of_others(environment, output, found.others)
     if output == "nagios":
         return Ending(view.severity(found))
