@@ -1,6 +1,7 @@
 """Numbers of things as people read them."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -12,6 +13,18 @@ def counted(number: int, one: str, several: str = "") -> str:
     ('1 bot loses', '2 bots lose')
     """
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
+def duration(passed: timedelta) -> str:
+    """A time in whole minutes, hours or days, rounded down.
+
+    >>> duration(timedelta(minutes=59)), duration(timedelta(minutes=100)), duration(timedelta(hours=49))
+    ('59 minutes', '1 hour', '2 days')
+    """
+    minutes = int(passed / timedelta(minutes=1))
+    if minutes < 60:
+        return counted(minutes, "minute")
+    return counted(minutes // 60, "hour") if minutes < 48 * 60 else counted(passed.days, "day")
 
 
 def first_few(words: Sequence[object], most: int, number: int | None = None) -> str:

@@ -274,6 +274,12 @@ SELECT
         ORDER BY name
       ) AS short;
 
+-- doctor, check
+SELECT
+      CAST(extract(epoch FROM r.made_at) AS double precision) AS made_at,
+      CAST(extract(epoch FROM clock_timestamp() - r.made_at) AS double precision) AS age
+    FROM (SELECT pg_last_xact_replay_timestamp() AS made_at WHERE pg_is_in_recovery()) r;
+
 -- doctor, list, used, check, report, extend, undo, apply, remove, whose, rotate, revoke
 SELECT
       c.relkind = 'r' AND NOT c.relrowsecurity AND NOT c.relhassubclass

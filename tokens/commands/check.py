@@ -15,7 +15,7 @@ from tokens.commands.options.days import days_of
 from tokens.commands.options.values import number_at_most
 from tokens.commands.show import show, tell_of_others
 from tokens.commands.whole_file import replace
-from tokens.counts import counted
+from tokens.counts import duration
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import due
 from tokens.inventory.gauges import MOST_SERIES, gauges
@@ -167,6 +167,4 @@ def _refuse_old(usage: Usage, max_age: timedelta) -> None:
         raise TokensError(f"The log has no call with a time, so its age is not known: {hint}")
     age = datetime.now(UTC) - datetime.fromisoformat(usage.until[:19]).replace(tzinfo=UTC)
     if age > max_age:
-        hours = int(age / timedelta(hours=1))
-        old = counted(hours, "hour") if hours < 48 else counted(age.days, "day")
-        raise TokensError(f"The log's last call was at {usage.until[:16]} UTC, {old} ago: {hint}")
+        raise TokensError(f"The log's last call was at {usage.until[:16]} UTC, {duration(age)} ago: {hint}")

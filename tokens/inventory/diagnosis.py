@@ -18,6 +18,7 @@ from tokens.gitlab.release import readable_release
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import why_blind, why_unknown
 from tokens.inventory import policy
+from tokens.inventory.replay import read_lag
 from tokens.journal import installation, listing, publications, setup
 from tokens.journal.installation import JournalMissing, JournalOutdated
 from tokens.journal.trust import JournalUntrusted
@@ -197,6 +198,8 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     schema = replace(schema, strange={})  # that is said, and the rest is looked at all the same
     yield _route(connection, session.backend)
     yield _role(connection, state)
+    if lag := read_lag(connection):
+        yield Finding("standby", Verdict.WARN, str(lag))
     try:
         preflight.check_code(connection, ROTATE, reading=True)
     except Refused as refusal:

@@ -23,6 +23,7 @@ from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_selection
+from tokens.inventory.replay import read_lag
 from tokens.selection import DateRange, Selection
 from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
@@ -100,8 +101,9 @@ class Due:
     is one whose owner is not active: it does not work now.
 
     `each` are the tokens themselves, soonest first, where they were asked for. `notes` are sentences about ids that
-    come to nothing. `others` and `named` are as in `tokens.inventory.tokens.Listing`. `expired_in_use` tokens have
-    expired, and logs have tries of them; None without logs.
+    come to nothing, and about a standby that is behind. `others` and `named` are as in
+    `tokens.inventory.tokens.Listing`. `expired_in_use` tokens have expired, and logs have tries of them; None without
+    logs.
     """
 
     warn: int
@@ -165,7 +167,7 @@ def due(
         in_use = None if usage is None else sum(expired_in_use(connection, schema, condition, usage).values())
         nothing = not any(row.warning for row in rows)
         notes = notes_on_selection(connection, schema, selection, nothing=nothing)
-        notes += tuple(filter(None, [why_blind(connection, schema)]))
+        notes += tuple(map(str, filter(None, [why_blind(connection, schema), read_lag(connection)])))
     dates = [ExpirationDate.stored(row.first) for row in rows if row.first is not None]
     warning, urgent = sum(row.warning for row in rows), sum(row.critical for row in rows)
     first = min(dates, default=None)

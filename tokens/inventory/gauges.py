@@ -1,6 +1,7 @@
 """How many tokens there are and how they stand, as numbers by kind that monitoring keeps."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from tokens import database
 from tokens.address import Address
@@ -18,6 +19,7 @@ from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use, require_all, works_and_ends
 from tokens.inventory.ids import notes_on_selection
+from tokens.inventory.replay import read_lag
 from tokens.selection import Selection
 from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
@@ -111,7 +113,7 @@ class Gauges:
     """What monitoring keeps: numbers by kind, and of all tokens together.
 
     `cliff_ratio` is the share of the fullest day among all that expire within CLIFF_WITHIN days. `release` is GitLab's,
-    as far as it is known.
+    as far as it is known. `last_change` is that of a standby that is behind, None elsewhere.
     """
 
     kinds: tuple[KindGauge, ...]
@@ -119,6 +121,7 @@ class Gauges:
     release: str | None = None
     each: tuple[DueToken, ...] = ()
     notes: tuple[str, ...] = ()
+    last_change: datetime | None = None
 
 
 def gauges(
@@ -166,7 +169,8 @@ def gauges(
         each = tuple(each_token(connection, schema, condition, most_of_each))
         in_use = None if usage is None else expired_in_use(connection, schema, condition, usage)
         notes = notes_on_selection(connection, schema, selection, nothing=not rows)
-        notes += tuple(filter(None, [why_blind(connection, schema)]))
+        lag = read_lag(connection)
+        notes += tuple(map(str, filter(None, [why_blind(connection, schema), lag])))
         release = release or read_release(connection, schema)
         with credentials.named(connection, schema, ci, selection) as named:
             require_all(named)
@@ -177,7 +181,7 @@ def gauges(
         if selection.kinds is None or kind in selection.kinds
     )
     ratio = day.fullest / day.tokens if day.tokens else 0.0
-    return Gauges((*kinds, *others), ratio, release, each, notes)
+    return Gauges((*kinds, *others), ratio, release, each, notes, None if lag is None else lag.last_change)
 
 
 def _gauges(words: Words) -> str:

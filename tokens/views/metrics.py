@@ -7,9 +7,11 @@ import time
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from tokens.counts import duration
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import State
 from tokens.inventory.gauges import CLIFF_WITHIN, UNWARNED_WITHIN, Gauges
+from tokens.inventory.replay import TOLERATED
 from tokens.terminal.paragraphs import cut
 from tokens.terminal.printable import printable
 from tokens.version import __version__
@@ -74,7 +76,11 @@ def metrics(found: Gauges, seconds: float) -> str:
         for token in found.each:
             owner, name = (cut(printable(text or ""), LONGEST_LABEL) for text in (token.owner, token.name))
             single.labels(token.id, token.kind, owner, name).set(_midnight(token.ends_on))
-    gauge("gitlab_tokens_last_success_timestamp_seconds", "When these numbers were read.").set(int(time.time()))
+    gauge(
+        "gitlab_tokens_last_success_timestamp_seconds",
+        "When these numbers were read; on a standby that is behind by more than "
+        f"{duration(TOLERATED)} when the last change was made that it has.",
+    ).set(int(time.time() if found.last_change is None else found.last_change.timestamp()))
     return generate_latest(registry).decode()
 
 
