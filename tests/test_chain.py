@@ -322,6 +322,24 @@ def test_an_entry_that_is_added_to_a_run_does_not_make_another_run_of_it(
     assert (checked.returncode, f"Run {run}: " in checked.stdout, checked.stderr) == (1, True, "")
 
 
+@pytest.mark.newest_server
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("revision", ["3", "99", None])
+def test_a_journal_that_cannot_be_checked_is_not_taken_for_one_that_is_intact(
+    gitlab_database: Address, revision: str | None, form: str
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "3")
+    execute(gitlab_database, "DELETE FROM token_tasks.alembic_version")
+    if revision:
+        execute(gitlab_database, f"INSERT INTO token_tasks.alembic_version VALUES ('{revision}')")
+    done = call_here(GITLAB_TOKENS, "journal.status", "--output", form, "--target", url(gitlab_database))
+    assert done.returncode == 3
+    assert (
+        done.stderr == "Nothing was checked: the journal is not of the revision that this version of the tool needs.\n"
+    )
+    assert ("revision" in done.stdout, "holds" in done.stdout) == (True, False)
+
+
 def add(connection: Connection, run: int, written: str) -> None:
     """An entry as whoever may write a run can make it: right by itself, whatever it says."""
     connection.execute(

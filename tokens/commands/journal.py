@@ -53,12 +53,17 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
 
 
 def status(environment: Environment, locate: Locate, output: str) -> Ending:
-    """Show whether the journal is there, its size, and whether its rows are as they were written."""
+    """Show whether the journal is there, its size, and whether its rows are as they were written.
+
+    Ends with REFUSED where it is of another revision, since nothing is checked then.
+    """
     site = locate()
     with environment.announced("Reading the journal"):
         found = contents.status(site.address)
     show(environment, output, text=lambda: view.screen(found), json=lambda: view.as_json(found, described(site)))
-    if found.chain is None or not found.chain.faults:
+    if found.chain is None:
+        return DONE if found.revision is None else Ending(ExitStatus.REFUSED, view.UNCHECKED)
+    if not found.chain.faults:
         return DONE
     return Ending(ExitStatus.FAILED, view.broken(found.chain))
 

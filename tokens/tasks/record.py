@@ -269,8 +269,9 @@ def journal_status() -> None:
 
     Each transaction of a run enters the SHA-256 of the rows that it writes, in a
     chain. The chain is checked here: a row that something else has changed,
-    removed or added is named, and the exit status is 1. Runs from before revision
-    4 of the journal are not in it.
+    removed or added is named, and the exit status is 1. A journal of another
+    revision cannot be checked: the exit status is 3. Runs from before revision 4
+    of the journal are not in it.
 
     Who may write everything in the database can write a chain of their own. Then only
     what is kept elsewhere shows it: the last entry that this prints, a line in

@@ -15,6 +15,7 @@ from tokens.views import document
 from tokens.views.times import to_the_second
 
 MOST_FAULTS = 20  # that are listed for people
+UNCHECKED = "Nothing was checked: the journal is not of the revision that this version of the tool needs."
 
 
 def screen(status: Status) -> str:
