@@ -926,7 +926,8 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
-    WHERE this.written IS NOT NULL;
+    WHERE this.written IS NOT NULL
+    RETURNING cardinality(string_to_array(written, chr(10))) AS lines;
 
 -- journal.install, extend, undo, remove, rotate, revoke
 INSERT INTO token_tasks.entries (run_id, number, written, chain)
@@ -951,7 +952,8 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
-    WHERE this.written IS NOT NULL;
+    WHERE this.written IS NOT NULL
+    RETURNING cardinality(string_to_array(written, chr(10))) AS lines;
 
 -- journal.status, extend, undo, apply, remove, history, rotate, revoke, journal.prune, journal.uninstall
 SELECT CASE WHEN count(*) = 1 THEN min(version_num) END AS version_num
@@ -6308,7 +6310,8 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
-    WHERE this.written IS NOT NULL;
+    WHERE this.written IS NOT NULL
+    RETURNING cardinality(string_to_array(written, chr(10))) AS lines;
 
 -- undo, apply
 SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
@@ -9214,7 +9217,8 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
-    WHERE this.written IS NOT NULL;
+    WHERE this.written IS NOT NULL
+    RETURNING cardinality(string_to_array(written, chr(10))) AS lines;
 
 -- journal.prune
 INSERT INTO token_tasks.settings (name, value, set_by, because)
@@ -9243,7 +9247,8 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
       ) one
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
-    WHERE this.written IS NOT NULL;
+    WHERE this.written IS NOT NULL
+    RETURNING cardinality(string_to_array(written, chr(10))) AS lines;
 
 -- journal.uninstall
 SELECT count(*) AS runs FROM token_tasks.runs;

@@ -231,6 +231,7 @@ ENTER_JOURNAL = f"""
     ) this
     LEFT JOIN token_tasks.entries before ON before.run_id = 0 AND before.number = this.number - 1
     WHERE this.written IS NOT NULL
+    RETURNING cardinality(string_to_array(written, chr(10))) AS lines
 """  # noqa: S608 - a constant
 
 # The journal's first line. Of older runs nothing can be proven, and nothing that comes later may pass for one of them.
@@ -265,9 +266,9 @@ FORGOTTEN = """SELECT line.place, one.run AS key, concat('run ', one.run, ' ', l
         WHERE line.chain IS NOT NULL"""
 
 
-def catch_up(connection: Connection) -> None:
-    """Make the journal's first entry, unless it has one, and enter what its own chain lacks of the runs by now."""
-    _enter_journal(connection, CHAINS, run=JOURNAL)
+def catch_up(connection: Connection) -> int:
+    """Make the journal's first entry, unless it has one, and enter the runs that its own chain lacks; how many."""
+    return _enter_journal(connection, CHAINS, run=JOURNAL)
 
 
 def enter(connection: Connection, run: int, **rows: Sequence[object]) -> None:
@@ -349,10 +350,12 @@ def entering(
     )
 
 
-def _enter_journal(connection: Connection, lines: str, **parameters: object) -> None:
+def _enter_journal(connection: Connection, lines: str, **parameters: object) -> int:
+    """How many lines there were to enter."""
     connection.execute(SERIALIZE)
     connection.execute(ENTER_JOURNAL.format(lines=BEFORE))
-    connection.execute(ENTER_JOURNAL.format(lines=lines), **parameters)
+    entered = connection.row(ENTER_JOURNAL.format(lines=lines), **parameters)
+    return int(entered.lines) if entered else 0
 
 
 def _state(**new: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
@@ -120,19 +121,22 @@ UNWANTED = """
 class Installed:
     """What `install` found and left: the revision before, None where there was no journal, and the one from now on.
 
-    `caught_up` is whether numbers of its rows would have been given out again.
+    `caught_up` is whether numbers of its rows would have been given out again, and `entered` how many runs its chain
+    did not cover as they are.
     """
 
     before: str | None
     revision: str
     caught_up: bool = False
+    entered: int = 0
 
     def __str__(self) -> str:
         if self.before is None:
             return f"The journal is installed, revision {self.revision}."
         if self.before == self.revision:
             behind = " Its sequences were behind its rows, and are not any more." if self.caught_up else ""
-            return f"The journal was installed already, revision {self.revision}.{behind}"
+            covers = f" The chain covers {counted(self.entered, 'more run')} now." if self.entered else ""
+            return f"The journal was installed already, revision {self.revision}.{behind}{covers}"
         if self.before == UNKNOWN:
             return f"The journal says its revision again, {self.revision}."
         return f"The journal is migrated from revision {self.before} to {self.revision}."
@@ -158,7 +162,7 @@ def install(address: Address, allow: Collection[str] = ()) -> Installed:
         if before != REVISION:
             publications.check(connection, allow)
     if before == REVISION:
-        return Installed(before, REVISION, _caught_up(address))
+        return Installed(before, REVISION, *_caught_up(address))
     from tokens.upgrade import Branch, upgrade
 
     def revision_to_say(connection: Connection) -> str | None:
@@ -176,15 +180,14 @@ def install(address: Address, allow: Collection[str] = ()) -> Installed:
     return Installed(before, REVISION)
 
 
-def _caught_up(address: Address) -> bool:
-    """Let a journal that is ours go on after what it has; whether its sequences were behind."""
+def _caught_up(address: Address) -> tuple[bool, int]:
+    """Let our journal go on after what it has; whether its sequences were behind, and how many runs it has entered."""
     timeouts = {"lock_timeout": LOCK_TIMEOUT, "statement_timeout": STATEMENT_TIMEOUT}
     with database.connect(address) as connection, database.writing(connection, **timeouts):
         check_trust(connection)
         behind = sequences.catch_up(connection)
-        if read_standing(connection).owns_tables:
-            chain.catch_up(connection)
-    return behind
+        entered = chain.catch_up(connection) if read_standing(connection).owns_tables else 0
+    return behind, entered
 
 
 def statements(address: Address) -> str:
