@@ -680,8 +680,10 @@ def test_a_check_names_ids_that_come_to_nothing(
     left_out = f"1 of 3 ids is of a token that the other options leave out: {other}."
     notes = ["1 of 3 ids is no token's: 999999.", left_out]
     told = "".join(f"NOTE: {note}\n" for note in notes)
-    for output in ("text", "nagios", "prometheus"):
+    for output in ("text", "prometheus"):
         assert said("check", *words, "--output", output)[2] == told
+    status, printed, complaint = said("check", *words, "--output", "nagios")
+    assert (status, printed.partition("\n")[2], complaint) == (2, told, "")
     assert json.loads(said("check", *words, "--output", "json")[1])["notes"] == notes
     assert said("forecast", *words)[2] == told
     assert json.loads(said("forecast", *words, "--output", "json")[1])["notes"] == notes

@@ -68,8 +68,8 @@ def test_a_standby_that_applies_nothing_any_more_says_how_old_its_numbers_are(
             assert numbers.last_change == datetime.fromtimestamp(last, UTC)
             long_ago = replace(numbers, last_change=datetime(2026, 1, 1, tzinfo=UTC))
             assert "\ngitlab_tokens_last_success_timestamp_seconds 1.7672256e+09\n" in metrics(long_ago, 0.1)
-            for output in ("text", "nagios", "prometheus"):
-                assert f"NOTE: {old}" in said(pair.standby, "check", "--output", output)[1]
+            for output, stream in (("text", 1), ("nagios", 0), ("prometheus", 1)):
+                assert f"NOTE: {old}" in said(pair.standby, "check", "--output", output)[stream]
             assert json.loads(said(pair.standby, "check", "--output", "json")[0])["notes"][0].startswith(old)
             assert re.search(f"WARN standby +{old}", said(pair.standby, "doctor")[0])
             assert gauges(pair.primary, EVERYTHING).last_change is None

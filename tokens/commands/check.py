@@ -121,7 +121,8 @@ def check(
         most_of_each=most_of_each,
         usage=usage,
     )
-    environment.note(found.notes)
+    if output != "nagios":  # which reads standard output alone
+        environment.note(found.notes)
     try:
         show(
             environment,

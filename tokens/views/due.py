@@ -38,12 +38,13 @@ def lines(due: Due) -> Iterator[str]:
 
 
 def nagios(due: Due) -> Iterator[str]:
-    """The same with performance data, which a bar begins: so there is none in a name."""
+    """The same with performance data, which a bar begins: so there is none in a name. Notes are lines behind it."""
     # `8:` is an alarm below 8.
     first = "" if due.days is None else f" first_days={due.days};{due.warn + 1}:;{due.critical + 1}:"
     in_use = "" if due.expired_in_use is None else f" expired_in_use={due.expired_in_use};;0"
     yield f"{_line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}{in_use}"
-    yield from (_of_token(token).replace("|", "/") for token in due.each)
+    more = (*(f"NOTE: {printable(note)}" for note in due.notes), *map(_of_token, due.each))
+    yield from (line.replace("|", "/") for line in more)
 
 
 def as_json(due: Due, instance: Instance, *, each: bool) -> str:
