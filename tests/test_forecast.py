@@ -420,6 +420,8 @@ def test_nagios_gets_its_own_contract(said: Callable[..., tuple[int, str, str]])
         " | expiring=4;0 urgent=3;;0 first_days=3;31:;8:\n",
         "",
     )
+    once = f"TOKENS CRITICAL - 3 tokens stop working within 7 days, the first on {in_days(3)}"
+    assert said("check", "--warn", "7d") == (5, f"{once}\n", "")
     assert said("check", "--output", "nagios", "--kind", "group")[0] == 1
     assert said("check", "--output", "nagios", "--kind", "project")[0] == 0
     wrong = (["--kind", "bot"], ["--user", "nobody"], ["--warn", "1d", "--critical", "7d"], ["--file", "x"])

@@ -125,6 +125,9 @@ def test_a_run_elsewhere_counts_as_dead_after_a_while_without_a_sign_of_life(add
         set_back(address, seconds)
         with pytest.raises(Refused, match=f"by ada .* counts as such {PATIENCE} seconds after"):
             resume(address, number)
+    set_back(address, 1)
+    with pytest.raises(Refused, match=r"last sign of life, 1 second ago\.$"):
+        resume(address, number)
     set_back(address, PATIENCE + 1)
     resume(address, number)
     why = query(address, "SELECT stopped_because FROM token_tasks.attempts ORDER BY number")

@@ -6,6 +6,7 @@ A run whose process is dead, or has given no sign of life for PATIENCE, can be t
 import json
 from typing import Any
 
+from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.journal import chain, damage, settings
@@ -72,7 +73,7 @@ def check_idle(connection: Connection) -> None:
             raise Refused(
                 f"Run {other.id} ({other.kind}) is under way since {other.since}, by {by}"
                 f": wait until it has ended, or stop it there. Should it be dead, it counts as such {PATIENCE} seconds "
-                f"after its last sign of life, {other.silence:.0f} seconds ago."
+                f"after its last sign of life, {counted(round(other.silence), 'second')} ago."
             )
 
 

@@ -96,7 +96,7 @@ def _as_dict(token: DueToken) -> dict[str, object]:
 def _sentence(due: Due) -> str:
     if not due.warning or due.first is None:
         return f"{'nothing' if due.named else 'no token'} stops working within {counted(due.warn, 'day')}"
-    urgent = f", {due.urgent:,} of them within {due.critical}" if due.urgent else ""
+    urgent = f", {due.urgent:,} of them within {due.critical}" if due.urgent and due.critical < due.warn else ""
     what = counted(due.warning, "credential" if due.named else "token")
     stop = "stops" if due.warning == 1 else "stop"
     return f"{what} {stop} working within {counted(due.warn, 'day')}{urgent}, the first on {near(due.first)}"
