@@ -121,7 +121,7 @@ def test_numbers_from_there_replace_a_file_right_here(call: Call, gitlab_contain
     assert before.splitlines()[-1].startswith(b"gitlab_tokens_last_success_timestamp_seconds ")
     assert call(*words, "--user", "nobody").returncode == 2
     assert one_line(call(*words[:-1], str(tmp_path))).endswith(
-        "is no plain file, and nothing else is replaced; leave it out.\n"
+        f"is a folder: name a file in it, such as {tmp_path}/gitlab_tokens.prom.\n"
     )
     assert one_line(call(*words[:3], *words[5:])) == "--file is where --output prometheus is written: use both.\n"
     assert (file.read_bytes(), list(tmp_path.iterdir())) == (before, [file])

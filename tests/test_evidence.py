@@ -308,6 +308,8 @@ def test_what_cannot_be_signed_or_written_is_said(everything: Address, tmp_path:
     assert refused.endswith(" (a key with a passphrase takes a terminal, or ssh-add before)\n")
     assert not Path(f"{file}.sig").exists()
     assert "cannot be written" in write(everything, tmp_path / "none" / "file", status=ExitStatus.FAILED)
+    folder = f'--file "{tmp_path}" is a folder: name a file in it, such as {tmp_path}/evidence.ndjson.\n'
+    assert write(everything, tmp_path, status=ExitStatus.FAILED) == folder
 
 
 @pytest.mark.parametrize("left", ["", ".sig", ".check.py"])

@@ -517,10 +517,20 @@ def test_prometheus_gets_points_in_time_and_few_series(
     before = written.read_text()
     assert said("check", "--output", "prometheus", "--file", str(written), "--user", "nobody")[0] == 2
     assert written.read_text() == before
-    assert said("check", "--output", "prometheus", "--file", str(tmp_path / "no" / "x.prom"))[0] == 1
+    nowhere = tmp_path / "no" / "x.prom"
+    assert said("check", "--output", "prometheus", "--file", str(nowhere)) == (
+        1,
+        "",
+        f'--file "{nowhere}" cannot be written: there is no folder {tmp_path}/no.\n',
+    )
+    assert said("check", "--output", "prometheus", "--file", str(tmp_path)) == (
+        1,
+        "",
+        f'--file "{tmp_path}" is a folder: name a file in it, such as {tmp_path}/gitlab_tokens.prom.\n',
+    )
     link = tmp_path / "link"
     link.symlink_to(written)
-    for special in (link, tmp_path, Path("/dev/null")):
+    for special in (link, Path("/dev/null")):
         status, _, complaint = said("check", "--output", "prometheus", "--file", str(special))
         assert (status, complaint) == (
             1,

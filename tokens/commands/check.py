@@ -14,7 +14,7 @@ from tokens.commands.logged import located
 from tokens.commands.options.days import days_of
 from tokens.commands.options.values import number_at_most
 from tokens.commands.show import show, tell_of_others
-from tokens.commands.whole_file import replace
+from tokens.commands.whole_file import METRICS_FILE, replace
 from tokens.counts import duration
 from tokens.errors import ExitStatus, TokensError, UsageError
 from tokens.inventory.due import due
@@ -158,7 +158,7 @@ def _write_metrics(
     if file is None:
         environment.write(text)
     else:
-        replace(Path(file), text.encode())
+        replace(Path(file), text.encode(), example=METRICS_FILE)
 
 
 def _refuse_old(usage: Usage, max_age: timedelta) -> None:

@@ -83,7 +83,8 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
         return DONE
     check = _check(wanted.file)
     with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:
-        replace(wanted.file, (f"{line}\n".encode("ascii") for line in lines), FOR_ITS_OWNER)
+        content = (f"{line}\n".encode("ascii") for line in lines)
+        replace(wanted.file, content, FOR_ITS_OWNER, example="evidence.ndjson")
         _signature(wanted.file).unlink(missing_ok=True)  # it is of the older file
     replace(check, view.CHECK.read_bytes(), FOR_ITS_OWNER)
     environment.print(f"Written to {wanted.file} → to check it: python3 {_quoted(check)} {_quoted(wanted.file)}")
@@ -127,7 +128,7 @@ def _sign(file: Path, key: Path) -> Path:
 def _refuse_earlier(file: Path) -> None:
     """Only an earlier file shows that the whole journal was written again."""
     for path in (file, _signature(file), _check(file)):
-        if os.path.lexists(path):
+        if os.path.lexists(path) and not path.is_dir():
             raise Refused(
                 f"{path} is there, and no earlier file of evidence is replaced: choose another name, or use --force."
             )

@@ -73,5 +73,5 @@ def report(
     if file is None:
         show(environment, "html", html=lambda: page)
         return
-    replace(Path(file), page.encode(), FOR_ITS_OWNER)
+    replace(Path(file), page.encode(), FOR_ITS_OWNER, example="tokens.html")
     environment.print_prose(f"Written to {file}: open it in a browser.")

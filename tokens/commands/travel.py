@@ -13,7 +13,7 @@ from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import told_in_document
 from tokens.commands.options.logs import logs_named
-from tokens.commands.whole_file import replace
+from tokens.commands.whole_file import METRICS_FILE, replace
 from tokens.errors import ExitStatus, UsageError
 from tokens.targets.there import bundle, remote
 from tokens.targets.there.tool import RemoteTool, Way
@@ -90,7 +90,7 @@ def travel(
             told_in_document(error)  # what has come of it by then
             raise
     if into is not None and status == ExitStatus.DONE:
-        replace(into, kept.getvalue())
+        replace(into, kept.getvalue(), example=METRICS_FILE)
     return Ending(status)
 
 

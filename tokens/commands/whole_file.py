@@ -10,17 +10,23 @@ from typing import IO
 
 from tokens.errors import TokensError
 
+METRICS_FILE = "gitlab_tokens.prom"
+"""What the file of numbers for Prometheus is called in examples."""
 
-def replace(path: Path, content: bytes | Iterable[bytes], mode: int = 0o644, *, option: str = "file") -> None:
+
+def replace(
+    path: Path, content: bytes | Iterable[bytes], mode: int = 0o644, *, option: str = "file", example: str = ""
+) -> None:
     """Put `content` in the place of a file at once, so that no reader gets half of it; it gets this mode.
 
-    Of what comes in parts no more than one is held in memory. `option` is the one that names it.
+    Of what comes in parts no more than one is held in memory. `option` is the one that names it, and `example` a name
+    for a file of its kind.
 
     Raises:
         TokensError: it cannot be written, or is a device, a folder or a link; an older one stays as it is.
     """
     with _named(path, option):
-        _check_plain(path, option)
+        _check_plain(path, option, example)
         with _beside(path, delete=False) as new:
             try:
                 new.writelines([content] if isinstance(content, bytes) else content)
@@ -40,7 +46,10 @@ def check(path: Path, *, option: str = "file") -> None:
         _beside(path, delete=True).close()
 
 
-def _check_plain(path: Path, option: str) -> None:
+def _check_plain(path: Path, option: str, example: str = "") -> None:
+    if path.is_dir():
+        such_as = f", such as {path / example}" if example else ""
+        raise TokensError(f'--{option} "{path}" is a folder: name a file in it{such_as}.')
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         raise TokensError(f'--{option} "{path}" is no plain file, and nothing else is replaced; leave it out.')
 
@@ -54,4 +63,6 @@ def _named(path: Path, option: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TokensError(f'--{option} "{path}" cannot be written: {error.strerror}.') from error
+        absent = isinstance(error, FileNotFoundError) and not path.parent.exists()
+        why = f"there is no folder {path.parent}" if absent else error.strerror
+        raise TokensError(f'--{option} "{path}" cannot be written: {why}.') from error
