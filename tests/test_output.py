@@ -19,7 +19,7 @@ from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_tokens, make_user
 from tests.testbed.instance import EXTEND, LATER, SOON, Instance, one_line
 from tests.testbed.marks import slow_ones
-from tests.testbed.processes import ended
+from tests.testbed.processes import ended, wait_until
 from tests.testbed.program import GITLAB_TOKENS, INV
 from tests.testbed.screen import Program
 from tokens.commands import carry_out
@@ -188,6 +188,25 @@ def test_a_status_does_not_depend_on_what_standard_error_takes() -> None:
         os.close(reader)
         assert subprocess.run([GITLAB_TOKENS, *words], stdout=writer, stderr=writer, check=False).returncode == 2
         os.close(writer)
+
+
+@pytest.mark.parametrize("form", ["text", "prometheus"])
+def test_a_check_that_takes_long_says_so_on_a_terminal_alone(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0")
+    command = instance.command("check", "--warn", "1d", "--output", form)
+    with psycopg.connect(instance.address.conninfo) as lock:
+        lock.execute("LOCK TABLE public.personal_access_tokens")
+        with Program(command, env={PATIENCE_VARIABLE: "0"}) as program:
+            program.wait_for("Counting the tokens...")
+    with psycopg.connect(instance.address.conninfo) as lock:
+        lock.execute("LOCK TABLE public.personal_access_tokens")
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.personal_access_tokens'::regclass"
+        wait_until(lambda: lock.execute(waiting).rowcount > 0)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(("form", "status"), [("text", 5), ("json", 5), ("nagios", 2)])

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,16 +112,17 @@ def check(
         _write_metrics(environment, site, selection, most_of_each, usage, file)
         return DONE
     counts_others = output == "json" or (output == "text" and console.is_terminal(environment.stdout))
-    found = due(
-        site.address,
-        selection,
-        thresholds.warn,
-        thresholds.critical,
-        ci=site.ci,
-        counts_others=counts_others,
-        most_of_each=most_of_each,
-        usage=usage,
-    )
+    with _announced(environment):
+        found = due(
+            site.address,
+            selection,
+            thresholds.warn,
+            thresholds.critical,
+            ci=site.ci,
+            counts_others=counts_others,
+            most_of_each=most_of_each,
+            usage=usage,
+        )
     if output != "nagios":  # which reads standard output alone
         environment.note(found.notes)
     try:
@@ -152,13 +154,21 @@ def _write_metrics(
     from tokens.views.metrics import metrics  # its library loads a web server
 
     began = time.monotonic()
-    numbers = gauges(site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each, usage=usage)
+    with _announced(environment):
+        numbers = gauges(
+            site.address, selection, release=site.release, ci=site.ci, most_of_each=most_of_each, usage=usage
+        )
     text = metrics(numbers, time.monotonic() - began)
     environment.note(numbers.notes)
     if file is None:
         environment.write(text)
     else:
         replace(Path(file), text.encode(), example=METRICS_FILE)
+
+
+def _announced(environment: Environment) -> AbstractContextManager[None]:
+    """Name what takes long to a person alone: a timer may mail whatever comes on standard error."""
+    return environment.announced("Counting the tokens") if console.is_terminal(environment.stderr) else nullcontext()
 
 
 def _refuse_old(usage: Usage, max_age: timedelta) -> None:
