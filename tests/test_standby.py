@@ -71,7 +71,9 @@ def test_a_standby_that_applies_nothing_any_more_says_how_old_its_numbers_are(
             for output, stream in (("text", 1), ("nagios", 0), ("prometheus", 1)):
                 assert f"NOTE: {old}" in said(pair.standby, "check", "--output", output)[stream]
             assert json.loads(said(pair.standby, "check", "--output", "json")[0])["notes"][0].startswith(old)
-            assert re.search(f"WARN standby +{old}", said(pair.standby, "doctor")[0])
+            found = said(pair.standby, "doctor")[0]
+            assert re.search(f"WARN standby +{old}", found)
+            assert "a standby: every task that only reads works, for changes go to the primary\n" in found
             assert gauges(pair.primary, EVERYTHING).last_change is None
             assert old not in str([said(pair.primary, task) for task in ("check", "doctor")])
 

@@ -74,7 +74,11 @@ def _findings(locate: Locate) -> Iterator[Finding]:
         text = f"{site.installation.kind.value}, GitLab {version} in {site.installation.rails}{account}"
         yield Finding("installation", Verdict.OK, text)
         if site.geo_secondary:
-            yield Finding("Geo", Verdict.WARN, "a secondary site: analyze works, for changes go to the primary site")
+            yield Finding(
+                "Geo",
+                Verdict.WARN,
+                "a secondary site: every task that only reads works, for changes go to the primary site",
+            )
         else:
             yield Finding("Geo", Verdict.OK, "no secondary site")
     yield from diagnose(site.address, release=site.release, ci=site.ci)

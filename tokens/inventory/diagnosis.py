@@ -227,7 +227,9 @@ def _route(connection: Connection, backend: int) -> Finding:
 
 def _role(connection: Connection, state: ServerState) -> Finding:
     if state.standby:
-        return Finding("server", Verdict.WARN, "a standby: analyze works, for changes go to the primary")
+        return Finding(
+            "server", Verdict.WARN, "a standby: every task that only reads works, for changes go to the primary"
+        )
     if state.read_only:
         return Finding("server", Verdict.WARN, f"no changes from this role: {preflight.read_only(connection)}")
     return Finding("server", Verdict.OK, "primary")
