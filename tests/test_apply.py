@@ -603,6 +603,9 @@ def test_a_reader_that_leaves_early_neither_stops_a_change_nor_hides_how_it_ende
             )
 
 
+STAYS = "NOTE: 1 membership stays unchanged: the bot has other tokens that live longer.\n"
+
+
 def extended_bot(instance: Instance, *others: date) -> tuple[int, int, int]:
     """A bot whose membership was to end before its token's new date, and was moved by run 1: bot, token, member.
 
@@ -630,7 +633,7 @@ def test_undo_leaves_a_membership_that_another_token_of_the_bot_has_come_to_need
     with make_engine(instance.address).begin() as connection:
         make_token(connection, user_id=bot, expires_at=LATER, created_at=TODAY + timedelta(1))
     out = instance.done("undo", "--run", 1, "--yes")
-    assert "NOTE: 1 membership stays unchanged: the bot has other tokens that live longer.\n" in out
+    assert STAYS in out
     assert instance.dates()[token] == str(SOON)
     assert membership_end(instance, member) is None
 
@@ -641,6 +644,7 @@ def test_undo_leaves_a_membership_that_a_later_run_relies_on(instance: Instance)
         other = make_token(connection, user_id=bot, expires_at=TODAY + timedelta(40), created_at="2020-01-01")
     instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '1 day'")
     instance.done("extend", "--expires", TODAY + timedelta(40), "--to", LATER, "--yes")
+    assert STAYS in instance.done("undo", "--run", 1, "--dry-run")
     instance.done("undo", "--run", 1, "--yes")
     assert instance.dates()[other] == str(LATER)
     assert membership_end(instance, member) is None
@@ -652,8 +656,25 @@ def test_a_later_run_that_is_undone_first_does_not_hold_a_membership(instance: I
         make_token(connection, user_id=bot, expires_at=TODAY + timedelta(40), created_at="2020-01-01")
     instance.done("extend", "--expires", TODAY + timedelta(40), "--to", LATER, "--yes")
     instance.done("undo", "--run", 2, "--yes")
+    assert "Along with the dates: 1 membership," in instance.done("undo", "--run", 1, "--dry-run")
     instance.done("undo", "--run", 1, "--yes")
     assert membership_end(instance, member) == str(SOON)
+
+
+def test_tokens_that_the_undone_run_itself_has_changed_do_not_hold_a_membership(instance: Instance) -> None:
+    with make_engine(instance.address).begin() as connection:
+        group = make_group(connection)
+        bot = make_user(connection, user_type=6)
+        member = make_membership(connection, user_id=bot, group_id=group, expires_at=SOON)
+        tokens = [make_token(connection, user_id=bot, expires_at=SOON - timedelta(days)) for days in (0, 1, 2)]
+    instance.done("extend", "--expires", f"{SOON - timedelta(2)}..{SOON}", "--to", LATER, "--kind", "group", "--yes")
+    assert "Along with the dates: 1 membership," in instance.done("undo", "--run", 1, "--dry-run")
+    instance.execute(
+        "UPDATE personal_access_tokens SET expires_at = :since WHERE id = :id", since=LATER + timedelta(9), id=tokens[0]
+    )
+    assert STAYS in instance.done("undo", "--run", 1, "--dry-run")
+    instance.run("undo", "--run", 1, "--yes")
+    assert membership_end(instance, member) is None
 
 
 @pytest.mark.parametrize(
@@ -675,8 +696,7 @@ def test_undo_leaves_a_membership_that_a_token_needs_which_somebody_else_has_ext
         bot=bot,
         token=token,
     )
-    note = "NOTE: 1 membership stays unchanged: the bot has other tokens that live longer.\n"
-    assert (note in instance.done("undo", "--run", 1, "--dry-run")) is (end is None)
+    assert (STAYS in instance.done("undo", "--run", 1, "--dry-run")) is (end is None)
     instance.done("undo", "--run", 1, "--yes")
     assert membership_end(instance, member) == end
 
@@ -884,6 +904,13 @@ def test_a_trigger_that_alters_the_new_date_is_found_by_the_recount(instance: In
     assert one_line(done) == (
         f"60 tokens did not keep their new date, so something else changes them: {first} and 55 more."
     )
+    instance.execute("DROP TRIGGER meddle ON personal_access_tokens")
+    instance.execute("UPDATE personal_access_tokens SET expires_at = :day", day=LATER)
+    instance.execute(
+        "CREATE TRIGGER meddle BEFORE UPDATE ON personal_access_tokens FOR EACH ROW EXECUTE FUNCTION meddle()"
+    )
+    done = instance.run("undo", "--run", 1, "--yes")
+    assert one_line(done).startswith("60 tokens did not keep their old date, so something else changes them")
 
 
 def test_an_older_journal_is_migrated_by_the_first_change_with_a_word(instance: Instance) -> None:

@@ -305,8 +305,13 @@ def test_what_cannot_be_signed_or_written_is_said(everything: Address, tmp_path:
     key.chmod(0o600)
     refused = write(everything, file, "--sign-key", str(key), status=ExitStatus.FAILED)
     assert refused.startswith(f"{file} is written, but not signed: ssh-keygen says: ")
-    assert refused.endswith(" (a key with a passphrase takes a terminal, or ssh-add before)\n")
+    reason, _, again = refused.strip().partition(" → to sign it: ")
+    assert reason.endswith(" (a key with a passphrase takes a terminal, or ssh-add before)")
     assert not Path(f"{file}.sig").exists()
+    key.unlink()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    subprocess.run(["/bin/sh", "-c", again], capture_output=True, check=True)
+    assert Path(f"{file}.sig").exists()
     assert "cannot be written" in write(everything, tmp_path / "none" / "file", status=ExitStatus.FAILED)
     folder = f'--file "{tmp_path}" is a folder: name a file in it, such as {tmp_path}/evidence.ndjson.\n'
     assert write(everything, tmp_path, status=ExitStatus.FAILED) == folder
@@ -325,6 +330,24 @@ def test_an_earlier_file_is_not_replaced_without_force(everything: Address, tmp_
     write(everything, file, "--force")
     assert check(file)[0] == 0
     assert not Path(f"{file}.sig").exists()
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("place", [".sig", ".check.py"])
+def test_a_folder_where_a_file_goes_is_refused_before_anything_is_read(
+    everything: Address, tmp_path: Path, place: str, force: tuple[str, ...]
+) -> None:
+    file = tmp_path / "evidence.ndjson"
+    folder = Path(f"{file}{place}")
+    folder.mkdir()
+    refused = write(everything, file, *force, status=ExitStatus.REFUSED)
+    assert refused == f"{folder} is a folder, and a file goes there: choose another name.\n"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_a_folder_is_no_file(everything: Address, folder: str) -> None:
+    assert f'--file "{folder}" is a folder' in write(everything, Path(folder), status=ExitStatus.FAILED)
 
 
 def test_force_is_about_a_file(everything: Address) -> None:

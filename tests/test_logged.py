@@ -128,6 +128,11 @@ def test_an_expired_token_that_is_tried_is_an_alarm(logged: Logged) -> None:
     done = logged.instance.run(*words, "--log", logged.log, "--output", "nagios")
     assert done.returncode == 2
     assert done.stdout.strip().endswith("| expiring=0;0 urgent=0;;0 expired_in_use=1;;0")
+    with logged.log.open("ab") as log:
+        log.write(b"no gzip")
+    done = logged.instance.run(*words, "--log", logged.log, "--output", "nagios")
+    [note] = done.stdout.splitlines()[1:]
+    assert note == f"NOTE: {logged.log} ends too early, or is damaged inside; what comes before was counted."
     document = json.loads(logged.instance.run(*words, "--log", logged.log, "--output", "json").stdout)
     assert (document["state"], document["expired_in_use"]) == ("critical", 1)
     assert logged.instance.run(*words, "--log", logged.log, "--kind", "personal").returncode == 0

@@ -299,7 +299,7 @@ def rotate(
 
     Raises:
         Refused: a guard forbids it, or another run is under way; nothing was changed.
-        UsageError: there is no token of the name, id or account that `tokens` has, or no such run.
+        UsageError: there is no token of the name, id or account that `tokens` has, or no such run, or it is complete.
         JournalMissing: `install_journal` installs it.
         TokensError: see `tokens.errors`; what was rotated by then stays so.
     """

@@ -31,7 +31,7 @@ from tokens.views import rotation as view
 
 
 @dataclass
-class _Course:
+class RotationCourse:
     """How far a run of rotations is: what there is to say of it, whenever it has to be said.
 
     Attributes:
@@ -153,7 +153,7 @@ def carry_out(
         TokensError: nothing was changed.
     """
     began = time.monotonic()
-    course = _Course(left, options)
+    course = RotationCourse(left, options)
     report.changed = course.changed
 
     def after(new: NewToken) -> str | None:

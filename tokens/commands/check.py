@@ -27,6 +27,7 @@ from tokens.terminal import console
 from tokens.usage.files import Log
 from tokens.usage.reading import Usage
 from tokens.views import due as view
+from tokens.views.logged import faults
 
 CRITICAL = 7  # days, unless something else is said
 PERIOD = re.compile(r"(\d{1,4})([hdw])", re.ASCII)
@@ -131,7 +132,7 @@ def check(
             output,
             text=lambda: view.lines(found),
             json=lambda: view.as_json(found, described(site), each=most_of_each is not None),
-            nagios=lambda: view.nagios(found),
+            nagios=lambda: view.nagios(found, faults(usage) if usage else ()),
         )
         environment.flush()
     except BrokenPipeError:  # the reader is gone, but not who waits for the status

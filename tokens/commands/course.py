@@ -86,11 +86,11 @@ class Course:
             return ""
         ids: list[int] = []
         if self.recorder.run is not None:
-            planned = {one for chunk in self.plan.chunks for one in chunk.ids}
             with suppress(TokensError):  # the number alone is worth more than a fault at the very end
-                ids = [one for one in read_changed_since(address, self.recorder.run) if one in planned]
+                since = frozenset(read_changed_since(address, self.recorder.run))
+                ids = [one for chunk in self.plan.chunks for one in chunk.ids if one in since]
         number = changed - self.recounted
-        kept = f"keep {'its' if number == 1 else 'their'} new date"
+        kept = f"keep {'its' if number == 1 else 'their'} {'old' if self.plan.is_undo else 'new'} date"
         if self.plan.change.revokes or self.plan.change.removes:
             kept = "stay so"
         lost = f"{counted(number, 'token')} did not {kept}, so something else changes {them(number)}"

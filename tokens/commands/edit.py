@@ -311,7 +311,7 @@ def _result(course: Course, old: ExpirationDate, end: Finished, lost: str, *, st
         # The dates to choose from may not have theirs any more.
         again = f"; choose {old} again to change them."
         if course.recorder.run is not None:
-            again = f".{course.to_go_on(reversible=False)}"
+            again = "." if stopped else f".{course.to_go_on(reversible=False)}"  # which is said at the end, if stopped
         yield f"NOTE: {end.locked:,} of {tokens} {were} locked by another session and left alone{again}"
 
 

@@ -16,7 +16,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import day_of
 from tokens.commands.show import show
-from tokens.commands.whole_file import replace
+from tokens.commands.whole_file import check, replace
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.journal import installation
 from tokens.journal.evidence import read
@@ -25,6 +25,7 @@ from tokens.targets.places import Locate
 from tokens.terminal import console
 from tokens.views import evidence as view
 
+EXAMPLE = "evidence.ndjson"
 FOR_ITS_OWNER = 0o600  # it says who did what, and which tokens there are
 NAMESPACE = "gitlab-tokens-evidence"
 """What ssh-keygen signs besides the file, so that no signature for something else can be taken for one of evidence."""
@@ -74,20 +75,21 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
     """
     if wanted.file is None and console.is_terminal(environment.stdout):
         raise UsageError("Evidence is for a file: use --file, such as --file evidence.ndjson.")
-    if wanted.file is not None and not wanted.force:
-        _refuse_earlier(wanted.file)
+    if wanted.file is not None:
+        check(wanted.file, example=EXAMPLE)
+        _check_places(wanted.file, force=wanted.force)
     site = locate()
     if wanted.file is None:
         with _lines(site, wanted.since) as lines:
             show(environment, "ndjson", ndjson=lambda: lines)
         return DONE
-    check = _check(wanted.file)
+    program = _check(wanted.file)
     with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:
         content = (f"{line}\n".encode("ascii") for line in lines)
-        replace(wanted.file, content, FOR_ITS_OWNER, example="evidence.ndjson")
+        replace(wanted.file, content, FOR_ITS_OWNER, example=EXAMPLE)
         _signature(wanted.file).unlink(missing_ok=True)  # it is of the older file
-    replace(check, view.CHECK.read_bytes(), FOR_ITS_OWNER)
-    environment.print(f"Written to {wanted.file} → to check it: python3 {_quoted(check)} {_quoted(wanted.file)}")
+    replace(program, view.CHECK.read_bytes(), FOR_ITS_OWNER)
+    environment.print(f"Written to {wanted.file} → to check it: python3 {_quoted(program)} {_quoted(wanted.file)}")
     if wanted.sign_key is not None:
         signature = _sign(wanted.file, wanted.sign_key)
         environment.print(
@@ -116,19 +118,22 @@ def _sign(file: Path, key: Path) -> Path:
         done = subprocess.run(command, stdin=content, capture_output=True, check=False)  # noqa: S603 - of our own words
     if done.returncode != 0:
         said = " ".join(done.stderr.decode("utf-8", "replace").split())
+        again = f"ssh-keygen -Y sign -n {NAMESPACE} -f {_quoted(key)} {_quoted(file)}"
         raise TokensError(
             f"{file} is written, but not signed: ssh-keygen says: {said or 'nothing'} (a key with a passphrase takes a "
-            "terminal, or ssh-add before)"
+            f"terminal, or ssh-add before) → to sign it: {again}"
         )
     signature = _signature(file)
     replace(signature, done.stdout, FOR_ITS_OWNER)
     return signature
 
 
-def _refuse_earlier(file: Path) -> None:
-    """Only an earlier file shows that the whole journal was written again."""
+def _check_places(file: Path, *, force: bool) -> None:
+    """Refuse what is there: only an earlier file shows that the whole journal was written again."""
     for path in (file, _signature(file), _check(file)):
-        if os.path.lexists(path) and not path.is_dir():
+        if path.is_dir():
+            raise Refused(f"{path} is a folder, and a file goes there: choose another name.")
+        if os.path.lexists(path) and not force:
             raise Refused(
                 f"{path} is there, and no earlier file of evidence is replaced: choose another name, or use --force."
             )

@@ -149,7 +149,7 @@ def _found(environment: Environment, locate: Locate, selection: Selection, wante
         selected=tokens.tokens,
         limits=limits,
         logs=tuple(log.name for log in found_logs),
-        notes=(*tokens.notes, *faults(usage), *view.thrown_together(uses, wanted.by)),
+        notes=(*tokens.notes, *faults(usage), *view.counted_together(uses, wanted.by)),
         by=wanted.by,
         top_refused=wanted.top_refused,
     )

@@ -39,10 +39,10 @@ def replace(
                 raise
 
 
-def check(path: Path, *, option: str = "file") -> None:
+def check(path: Path, *, option: str = "file", example: str = "") -> None:
     """Raise what `replace` would raise, before work begins whose result goes there."""
     with _named(path, option):
-        _check_plain(path, option)
+        _check_plain(path, option, example)
         _beside(path, delete=True).close()
 
 

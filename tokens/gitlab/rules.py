@@ -55,7 +55,7 @@ class Rule:
 
 OWNER_ACTIVE = "u.state IS NOT DISTINCT FROM 'active'"
 LET_IN = f"(t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > {{today}} AND {OWNER_ACTIVE})"
-"""Whether a token works on `today`: that of an owner who is blocked, banned or deactivated does not."""
+"""Whether a token lets its owner in on `today`, who must not be blocked, banned or deactivated."""
 
 # In the order of a day: of two rules on one night the first one counts.
 RULES = (

@@ -188,10 +188,10 @@ def _due(words: Words, ends: str) -> str:
 
 
 def works_and_ends(connection: Connection, schema: Schema) -> str:
-    """SQL: whether a token works, its owner too, and nothing has replaced it that does."""
-    works = LET_IN.format(today=TODAY)
+    """SQL: whether a token lets its owner in, and nothing has replaced it that works."""
+    let_in = LET_IN.format(today=TODAY)
     line = read_line(connection, schema)
-    return f"({works} AND NOT {line.has_live})" if line else works
+    return f"({let_in} AND NOT {line.has_live})" if line else let_in
 
 
 def expired_in_use(connection: Connection, schema: Schema, condition: Condition, usage: Usage) -> Mapping[Kind, int]:

@@ -54,7 +54,7 @@ GAUGES = f"""
     GROUP BY t.kind
 """  # noqa: S608 - constants
 
-# The place of a bot is looked up for those tokens alone that end soon.
+# The place of a bot is looked up only for those tokens that end soon.
 UNWARNED = f"""
     SELECT {{kind}} AS kind, count(*) AS tokens
     FROM public.personal_access_tokens t

@@ -98,9 +98,9 @@ PLANNED = """
       ) planned ON planned.id = t.id"""
 
 # What an undo puts back along with them: memberships that still end as the run made them, some of which stay, as they
-# are needed by now, and notices of tokens about which GitLab has not warned since. The rule for what is needed is
-# `tokens.run.memberships.OUTLIVES_SINCE`. That looks through all chunks for one token; here each array is taken apart
-# once for all tokens.
+# are needed by now for any of its tokens, and notices of tokens about which GitLab has not warned since. The rule for
+# what is needed is `tokens.run.memberships.OUTLIVES_SINCE`. That looks through all chunks for one token; here each
+# array is taken apart once for all tokens.
 PUT_BACK_ALONG = """
     WITH changed AS MATERIALIZED (
       SELECT t.id, t.user_id, changed.position

@@ -361,13 +361,13 @@ def check() -> None:
     blocked, banned or deactivated: it does not work now. With --output nagios it
     is a plugin: exit statuses 0, 1, 2, and 3 for whatever goes wrong. With
     --output prometheus it prints numbers for a textfile collector, and --file
-    replaces a file at once. Alert rules and a timer are in deploy/monitoring. Kinds that are
-    no access tokens (see list) count where they are named. With --log an expired
-    token that is still tried is critical; with --max-age, too, the check fails
-    if the log is older, since nobody may be writing it.
+    replaces a file at once. Alert rules and a timer are in deploy/monitoring.
+    Kinds that are no access tokens (see list) count where they are named. With
+    --log an expired token that is still tried is critical; with --max-age, too,
+    the check fails if the log is older, since nobody may be writing it.
 
     --each adds a line or a series for each token; for Prometheus that is every
-    token with a date, whatever --warn is. More than 5000 are refused: monitoring
+    token that will stop working, whatever --warn is. More than 5000 are refused: monitoring
     is not made for more. --at-most allows them.
 
     Examples:

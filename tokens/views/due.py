@@ -1,6 +1,6 @@
 """How a check looks: one line for people and for Nagios, and JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from tokens.counts import counted
@@ -37,13 +37,16 @@ def lines(due: Due) -> Iterator[str]:
     yield from map(_of_token, due.each)
 
 
-def nagios(due: Due) -> Iterator[str]:
-    """The same with performance data, which a bar begins: so there is none in a name. Notes are lines behind it."""
+def nagios(due: Due, of_logs: Iterable[str]) -> Iterator[str]:
+    """The same with performance data, which a bar begins: so there is none in a name.
+
+    Notes are lines behind it, those `of_logs` too.
+    """
     # `8:` is an alarm below 8.
     first = "" if due.days is None else f" first_days={due.days};{due.warn + 1}:;{due.critical + 1}:"
     in_use = "" if due.expired_in_use is None else f" expired_in_use={due.expired_in_use};;0"
     yield f"{_line(due)} | expiring={due.warning};0 urgent={due.urgent};;0{first}{in_use}"
-    more = (*(f"NOTE: {printable(note)}" for note in due.notes), *map(_of_token, due.each))
+    more = (*(f"NOTE: {printable(note)}" for note in (*due.notes, *of_logs)), *map(_of_token, due.each))
     yield from (line.replace("|", "/") for line in more)
 
 

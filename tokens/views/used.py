@@ -133,7 +133,7 @@ def remarks(found: Used, first: int | None) -> Iterator[str]:
     yield NOT_IN_IT
 
 
-def thrown_together(uses: Iterable[TokenUse], by: str) -> Iterator[str]:
+def counted_together(uses: Iterable[TokenUse], by: str) -> Iterator[str]:
     """Of how many tokens not all addresses, routes and so on are counted apart, in a sentence each."""
     uses = list(uses)
     for part in PARTS if by == "token" else [ROWS[by]]:
