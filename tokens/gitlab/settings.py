@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokens.database import Connection
-from tokens.gitlab.expiration import FURTHEST, ExpirationDate
+from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 
@@ -92,7 +92,7 @@ class Policy:
 
     def extended(self, expires_at: ExpirationDate) -> ExpirationDate:
         """The date that an extension suggests: a lifetime after the old one, or after today where that is infinite."""
-        return min((expires_at if expires_at.is_finite else self.today) + self.lifetime, FURTHEST)
+        return (expires_at if expires_at.is_finite else self.today) + self.lifetime
 
     @property
     def last_date(self) -> ExpirationDate | None:
