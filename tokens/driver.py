@@ -34,8 +34,8 @@ SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",  # should this process freeze in the middle
 }
 
-# Where commits need not be on a disk to be told, a server that dies right after forgets them: a new token would be in
-# its place, and unknown to GitLab. What waits for standbys does as it is set.
+# With `off` a server that dies right after a commit forgets it: a new token would be in its place, and unknown to
+# GitLab. Whatever else the setting says, such as to wait for standbys, stays.
 DURABLE = sql.SQL(
     "pg_catalog.set_config('synchronous_commit', pg_catalog.replace("
     "pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true)"
