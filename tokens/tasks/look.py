@@ -96,7 +96,8 @@ def list_tokens() -> None:
         beyond-maximum         the date is beyond the maximum lifetime
         in-its-grace           a successor works, and this token still does
         successor-works        this token is dead, and a successor works
-        nobody-warned          GitLab sends no mail before it expires
+        nobody-warned          its owner is active, and GitLab sends no mail before
+                               it expires
         warned                 GitLab has sent a mail already (see the column)
         legacy                 not fine-grained, and its owner may make no other
         migration-date         its date is probably from GitLab 16.0's migration
