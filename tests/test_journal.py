@@ -35,7 +35,7 @@ from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, Journ
 from tokens.journal.listing import read_outcomes
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Installed
-from tokens.journal.trust import JournalUntrusted
+from tokens.journal.trust import TABLES, JournalUntrusted
 from tokens.selection import Selection
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
 from tokens.views.journal import screen
@@ -218,6 +218,40 @@ def test_tables_of_another_revision_than_they_say_are_refused_with_a_way_out(ins
     assert setup.install(installed).before is None
 
 
+@pytest.mark.newest_server
+@pytest.mark.parametrize("table", sorted({*TABLES} - {"alembic_version"}))
+def test_a_journal_that_has_lost_a_table_says_which_and_what_to_do(installed: Address, table: str) -> None:
+    make_run(installed, make_plan([1]))
+    execute(installed, f"DROP TABLE token_tasks.{table} CASCADE")
+
+    def prune(address: Address) -> int:
+        return contents.prune(address, date(2030, 1, 1))
+
+    for task in (contents.status, setup.install, setup.uninstall, prune, list_of_runs):
+        with pytest.raises(Refused) as refused:
+            task(installed)
+        assert str(refused.value) == (
+            f"The journal has lost token_tasks.{table}: restore the schema token_tasks from a backup, or forget all "
+            "that it held: DROP SCHEMA token_tasks CASCADE; → to install it after that: gitlab-tokens journal.install"
+        )
+    execute(installed, "DROP SCHEMA token_tasks CASCADE")
+    assert setup.install(installed).before is None
+
+
+@pytest.mark.newest_server
+def test_what_needs_no_lost_table_goes_on(installed: Address) -> None:
+    words = (GITLAB_TOKENS, "history", "--target", url(installed), "--run", "1")
+    make_run(installed, make_plan([1]))
+    shown = call_here(*words)
+    execute(installed, "DROP TABLE token_tasks.entries, token_tasks.revocations")
+    assert call_here(*words).stdout == shown.stdout
+    execute(installed, "DROP TABLE token_tasks.names, token_tasks.runs CASCADE")
+    done = call_here(*words)
+    assert done.returncode == ExitStatus.REFUSED
+    assert done.stderr.startswith("The journal has lost token_tasks.names and token_tasks.runs: ")
+    assert beginning.begin_unrecorded(installed, RunKind.EXTEND).run is None
+
+
 def test_a_superusers_journal_becomes_ours_by_the_cure_and_we_no_superusers(
     installed: Address, superuser: Superuser
 ) -> None:
@@ -266,6 +300,7 @@ def test_who_may_not_read_the_journal_makes_no_change_without_it(keeper: Address
     [
         ("UPDATE token_tasks.alembic_version SET version_num = '99'", "revision 99, which this version"),
         ("DELETE FROM token_tasks.alembic_version", "does not say its revision"),
+        ("DROP TABLE token_tasks.settings", "has lost token_tasks.settings"),
         ("CREATE RULE r AS ON INSERT TO token_tasks.runs DO ALSO NOTHING", "rule r belongs to token_tasks.runs"),
     ],
 )

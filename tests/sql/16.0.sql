@@ -436,6 +436,7 @@ SELECT
       pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
       has_schema_privilege(n.oid, 'USAGE') AS may_enter,
       has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
+      COALESCE(tables.names, '{}') AS tables,
       COALESCE(tables.installed, false) AS installed,
       COALESCE(tables.owned, true) AS owns_tables,
       COALESCE(tables.readable, true) AS may_read,
@@ -444,6 +445,7 @@ SELECT
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
     LEFT JOIN LATERAL (
       SELECT
+        array_agg(CAST(c.relname AS text)) AS names,
         bool_or(c.relname = 'alembic_version') AS installed,
         bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
         bool_and(has_table_privilege(c.oid, 'SELECT')) AS readable,

@@ -103,7 +103,7 @@ def history(environment: Environment, locate: Locate, wanted: Wanted, output: st
 def _show_runs(environment: Environment, site: Site, wanted: Wanted, output: str) -> None:
     columns = console.columns(environment.stdout)
     with environment.announced("Reading the journal"), database.reading(site.address) as connection:
-        installation.check(connection, reading=True)
+        installation.check(connection, reading=True, tables=listing.TABLES)
         found = tuple(filter(wanted.has, runs.list_runs(connection)))
     show(
         environment,
@@ -117,7 +117,7 @@ def _show_runs(environment: Environment, site: Site, wanted: Wanted, output: str
 def _show_run(environment: Environment, site: Site, run: int, wanted: Wanted, output: str) -> None:
     columns = console.columns(environment.stdout)
     with environment.announced("Reading the journal"), database.reading(site.address) as connection:
-        installation.check(connection, reading=True)
+        installation.check(connection, reading=True, tables=listing.TABLES)
         preflight.check(connection, listing.NEEDS)
         one = runs.read_run(connection, run)
         attempts = runs.read_attempts(connection, run)
@@ -138,7 +138,7 @@ def _show_run(environment: Environment, site: Site, run: int, wanted: Wanted, ou
 def _show_tokens(environment: Environment, site: Site, wanted: Wanted, output: str) -> None:
     columns = console.columns(environment.stdout)
     with environment.announced("Reading the journal"), database.reading(site.address) as connection:
-        installation.check(connection, reading=True)
+        installation.check(connection, reading=True, tables=listing.TABLES)
         preflight.check(connection, listing.NEEDS)
         sought = _sought(connection, wanted)
         among = listing.runs_with(connection, sought)

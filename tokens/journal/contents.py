@@ -12,7 +12,7 @@ from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import PREDECESSOR
 from tokens.journal import chain, proof, settings
-from tokens.journal.installation import REVISION, RunState, read_revision
+from tokens.journal.installation import REVISION, RunState, check_tables, read_revision, read_standing
 from tokens.journal.proof import Checked
 from tokens.journal.setup import LOCK_TIMEOUT, STATEMENT_TIMEOUT, check_usable
 from tokens.origin import Origin
@@ -142,6 +142,7 @@ def status(address: Address) -> Status:
         revision = read_revision(connection)
         if revision != REVISION:
             return Status(revision, REVISION, None)
+        check_tables(read_standing(connection))
         return Status(revision, REVISION, _read_contents(connection), proof.check(connection))
 
 

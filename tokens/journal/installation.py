@@ -1,5 +1,6 @@
 """The journal's own tables: whether they are there, in which version, and whether they may be used."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,7 +9,7 @@ from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.succession import look_at_journal
 from tokens.journal import trust
-from tokens.journal.trust import JournalUntrusted
+from tokens.journal.trust import TABLES, JournalUntrusted
 
 REVISION = "4"
 """What this version of the tool reads and writes: the newest revision of the branch `journal`."""
@@ -27,6 +28,7 @@ STANDING = """
       pg_has_role(n.nspowner, 'USAGE') AS owns_schema,
       has_schema_privilege(n.oid, 'USAGE') AS may_enter,
       has_schema_privilege(n.oid, 'CREATE') AS may_create_tables,
+      COALESCE(tables.names, '{}') AS tables,
       COALESCE(tables.installed, false) AS installed,
       COALESCE(tables.owned, true) AS owns_tables,
       COALESCE(tables.readable, true) AS may_read,
@@ -35,6 +37,7 @@ STANDING = """
     LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
     LEFT JOIN LATERAL (
       SELECT
+        array_agg(CAST(c.relname AS text)) AS names,
         bool_or(c.relname = 'alembic_version') AS installed,
         bool_and(pg_has_role(c.relowner, 'USAGE')) AS owned,
         bool_and(has_table_privilege(c.oid, 'SELECT')) AS readable,
@@ -83,6 +86,7 @@ class Standing:
     owns_schema: bool | None
     may_enter: bool | None
     may_create_tables: bool | None
+    tables: Sequence[str]
     installed: bool
     owns_tables: bool
     may_read: bool
@@ -103,9 +107,10 @@ def read_standing(connection: Connection) -> Standing:
 
 
 def is_readable(connection: Connection) -> bool:
-    """Whether there is a journal that this role may read, and that nobody else has a hand in."""
+    """Whether there is a journal in which this role may read what is under way, and that nobody else has a hand in."""
     standing = read_standing(connection)
-    return bool(standing.installed and standing.may_enter and standing.may_read) and trust.is_trusted(connection)
+    readable = standing.installed and standing.may_enter and standing.may_read
+    return bool(readable) and {"attempts", "runs"} <= {*standing.tables} and trust.is_trusted(connection)
 
 
 def read_revision(connection: Connection) -> str | None:
@@ -123,14 +128,15 @@ def read_revision(connection: Connection) -> str | None:
     return _read_revision(connection)
 
 
-def check(connection: Connection, *, reading: bool = False) -> None:
-    """Make sure that the journal can be written to and read, or read alone.
+def check(connection: Connection, *, reading: bool = False, tables: Collection[str] = TABLES) -> None:
+    """Make sure that the journal can be written to and read, or read alone; `tables` are those that are needed.
 
     Raises:
         JournalMissing: it is not installed.
         JournalOutdated: it has to be migrated first.
         JournalUntrusted: see `tokens.journal.trust`.
-        Refused: a newer version of the tool has made it, or a missing privilege with the GRANT that would help.
+        Refused: a newer version of the tool has made it, somebody has dropped a table of it, or a missing privilege
+            with the GRANT that would help.
     """
     check_trust(connection)
     standing = read_standing(connection)
@@ -143,6 +149,7 @@ def check(connection: Connection, *, reading: bool = False) -> None:
     _check_privileges(standing, reading=reading)
     revision = _read_revision(connection)
     if revision == REVISION:
+        check_tables(standing, tables)
         return
     if revision == UNKNOWN:
         raise JournalOutdated(
@@ -155,6 +162,20 @@ def check(connection: Connection, *, reading: bool = False) -> None:
             + to_type("to migrate it", "journal.install")
         )
     raise _of_another_version(revision)
+
+
+def check_tables(standing: Standing, tables: Collection[str] = TABLES) -> None:
+    """Refuse a journal of this version's revision that lacks one of these tables."""
+    if missing := sorted({*tables}.difference(standing.tables)):
+        raise beyond_repair(f"has lost {' and '.join(f'token_tasks.{name}' for name in missing)}")
+
+
+def beyond_repair(what: str) -> Refused:
+    """What is said of a journal that is damaged so, such as `has lost token_tasks.names`."""
+    return Refused(
+        f"The journal {what}: restore the schema token_tasks from a backup, or forget all that it held: DROP SCHEMA "
+        "token_tasks CASCADE;" + to_type("to install it after that", "journal.install")
+    )
 
 
 def check_trust(connection: Connection) -> None:
@@ -184,7 +205,7 @@ def has_settings(connection: Connection) -> bool:
         JournalOutdated, JournalUntrusted, Refused: there is one, and what it demands cannot be known.
     """
     try:
-        check(connection, reading=True)
+        check(connection, reading=True, tables=("settings",))
     except JournalMissing:
         return False
     except JournalUntrusted as fault:

@@ -18,6 +18,9 @@ from tokens.journal.runs import StoredRun
 
 NEEDS = Needs(reads={**names.NEEDS.reads, TOKENS: ("id", "expires_at", "user_id", "name", "revoked")})
 
+TABLES = ("attempts", "chunks", "memberships", "names", "notices", "rotations", "runs")
+"""What it takes of the journal to read its runs and their tokens."""
+
 PAGE = 10  # chunks
 PAGE_OF_ROTATIONS = 500
 

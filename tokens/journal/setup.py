@@ -19,6 +19,7 @@ from tokens.journal.installation import (
     JournalMissing,
     JournalOutdated,
     Standing,
+    beyond_repair,
     check,
     check_trust,
     read_revision,
@@ -286,7 +287,7 @@ def _revision_to_say(connection: Connection) -> str | None:
         return None
     found = revision_of(frozenset(shape.tables), keyed=shape.keyed)
     if found is None:
-        raise _beyond_repair("does not say its revision, and its tables are those of none")
+        raise beyond_repair("does not say its revision, and its tables are those of none")
     return found
 
 
@@ -294,17 +295,10 @@ def _check_shape(connection: Connection, revision: str | None) -> None:
     """Refuse to migrate tables that are not those of their revision: a backup was put back over a newer journal."""
     shape = connection.row(SHAPE)
     if revision != UNKNOWN and revision_of(frozenset(shape.tables), keyed=shape.keyed) != revision:
-        raise _beyond_repair(
+        raise beyond_repair(
             f"says revision {revision}, and its tables are of another one, as after a restore of an older backup over "
             "it"
         )
-
-
-def _beyond_repair(what: str) -> Refused:
-    return Refused(
-        f"The journal {what}: restore the schema token_tasks from a backup, or forget all that it held: DROP SCHEMA "
-        "token_tasks CASCADE;" + to_type("to install it after that", "journal.install")
-    )
 
 
 def revision_of(tables: frozenset[str], *, keyed: bool) -> str | None:
