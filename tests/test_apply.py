@@ -128,6 +128,42 @@ def test_tokens_changed_since_the_plan_are_named_before_it_is_applied(instance: 
     assert instance.json("history", "--run", 1)["changed"] == 58
 
 
+@pytest.mark.parametrize(
+    ("change", "deed"),
+    [
+        (EXTEND, "put back the expiration date of 58 tokens"),
+        (("revoke", "--expires", SOON), "bring back 58 revoked tokens"),
+    ],
+    ids=["extend", "revoke"],
+)
+def test_a_stored_undo_says_when_it_is_applied_what_it_said_when_it_was_planned(
+    instance: Instance, change: tuple[object, ...], deed: str
+) -> None:
+    instance.done(*change, "--yes")
+    first, second, *rest = sorted(instance.dates())
+    touched = "expires_at = NULL, updated_at = now() + interval '1 hour'"
+    instance.execute(f"UPDATE personal_access_tokens SET {touched} WHERE id = :id", id=first)
+    instance.execute("DELETE FROM personal_access_tokens WHERE id = :id", id=second)
+    allow = ("--allow", "reviving") if change[0] == "revoke" else ()
+    planned_undo = instance.json("undo", "--run", 1, "--plan", *allow)
+    assert deed in instance.done("undo", "--run", 1, "--dry-run", *allow)
+    shown = instance.json("apply", "--run", 2, "--dry-run", *allow)
+    assert (shown["plan"]["tokens"], planned(shown)) == (58, planned(planned_undo))
+    (note,) = [note for note in shown["plan"]["notes"] if note["concern"] == "changed-since"]
+    assert note["ids"] == planned_undo["changed_since"] == [first, second]
+    assert [one["id"] for one in shown["outcomes"]] == rest
+    refused = instance.refusal("apply", "--run", 2, "--at-most", 57, "--yes", *allow)
+    assert refused == "The plan has 58 tokens, more than --at-most 57: nothing was changed."
+    instance.execute(f"UPDATE personal_access_tokens SET revoked = false, expires_at = '{SOON}' WHERE id = {rest[0]}")
+    assert instance.json("apply", "--run", 2, "--dry-run", *allow)["plan"]["tokens"] == 57
+    deed = deed.replace("58", "57")
+    with instance.terminal("apply", "--run", 2, *allow) as program:
+        program.wait_for(f"{deed[0].upper()}{deed[1:]} on {instance.named}? (y/N)")
+        program.press("y", "enter")
+        assert program.wait() == 4
+    assert instance.json("history", "--run", 2)["changed"] == 57
+
+
 def test_tokens_revoked_since_the_plan_are_named_before_they_were_to_be_revoked(instance: Instance) -> None:
     instance.done("revoke", "--within", "90d", "--plan")
     first = min(instance.dates())

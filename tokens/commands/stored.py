@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from tokens import database, origin
 from tokens.call import to_type
-from tokens.change.plan import RunKind
+from tokens.change.plan import Plan, RunKind
 from tokens.commands import recording, syslog
 from tokens.commands.agreement import confirmed_by_person
 from tokens.commands.carry_out import carry_out
@@ -99,7 +99,7 @@ def _apply(
     if handling.csv:
         _print_csv(environment, stored, _listed(site, found), report.instance)
         return DONE
-    propose(plan, report, view.title_to_apply(found, report.instance, report.columns))
+    propose(_to_change(found), report, view.title_to_apply(found, report.instance, report.columns))
     if found.undone:
         report.add(undoes=view.run_as_dict(found.undone))
     if handling.dry_run:
@@ -107,12 +107,12 @@ def _apply(
     if stored.put_back:
         back = f"has put back {stored.put_back:,} of its tokens"
         report.say(f"NOTE: Run {stored.undone_by} {back}, and they stay so: this is about the others.")
-    check_guards(found.guards, plan.tokens, handling, leave_out="plan it again with --leave-out superseded")
+    check_guards(found.guards, found.tokens, handling, leave_out="plan it again with --leave-out superseded")
     if handling.dry_run:
         return end_dry_run(report)
     beginning.check_planner(site.address, run, who, four_eyes=handling.four_eyes)
-    deed = view.deed(plan, plan.tokens)
-    if not agreed(environment, handling, deed, plan.tokens, report.instance):
+    deed = view.deed(plan, found.tokens)
+    if not agreed(environment, handling, deed, found.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE
 
@@ -120,6 +120,11 @@ def _apply(
         return beginning.resume(site.address, run, who, four_eyes=handling.four_eyes)
 
     return carry_out(environment, site, plan, begin, handling, report)
+
+
+def _to_change(found: Application | Undo) -> Plan:
+    """The plan without what is left alone, since it was changed since."""
+    return found.plan.without(frozenset(found.changed_since)) if found.changed_since else found.plan
 
 
 def _print_csv(
@@ -131,13 +136,15 @@ def _print_csv(
 
 
 def _listed(site: Site, found: Application) -> Iterator[listing.TokenOutcome]:
-    """The tokens that are left of the plan, as they are in the journal."""
+    """The tokens that are to be changed, as they are in the journal."""
     left = (listing.TokenResult.PENDING, listing.TokenResult.LOCKED)
-    return (one for one in listing.read_outcomes(site.address, found.stored.id) if one.outcome in left)
+    since = frozenset(found.changed_since)
+    outcomes = listing.read_outcomes(site.address, found.stored.id)
+    return (one for one in outcomes if one.outcome in left and one.id not in since)
 
 
 def _show_tokens(site: Site, found: Application, report: RunReport) -> None:
-    run, tokens = found.stored.id, found.plan.tokens
+    run, tokens = found.stored.id, found.tokens
     report.add(run=run, state=found.stored.state.value, outcomes=view.listed_as_dicts(_listed(site, found)))
     every = to_type("to see all", "apply", "--run", run, "--dry-run", "--output", "csv")
     report.say("\n".join(view.listed_screen(_listed(site, found), tokens, every, report.columns)))
@@ -156,8 +163,7 @@ def _undo(
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
     report.instance = known(report.instance, found.plan)
     deed = f"undo run {run}: {view.deed(found.plan, found.tokens)}"
-    shown = found.plan.without(frozenset(found.changed_since)) if found.changed_since else found.plan
-    propose(shown, report, view.title_to_undo(found, report.instance, report.columns))
+    propose(_to_change(found), report, view.title_to_undo(found, report.instance, report.columns))
     report.add(undoes=view.run_as_dict(found.stored), **view.undo_as_dict(found))
     if lines := view.undo_screen(found):
         report.say("\n".join(("", *lines)))

@@ -20,7 +20,7 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
 from tokens.journal.runs import IS_PLANNED_ONE, PLAN_LIFETIME, StoredRun, read_plan, read_run
 from tokens.journal.setup import check_usable
-from tokens.run.undo import READING, guards_of_undo, is_rotation, notes_on_stored_undo
+from tokens.run.undo import READING, guards_of_undo, is_rotation, not_as_revoked, notes_on_stored_undo
 
 STORED_TOKENS = f"""t.id IN (
       SELECT unnest(c.token_ids)
@@ -55,11 +55,21 @@ class RunComplete(UsageError):
 
 @dataclass(frozen=True)
 class Application:
-    """What `apply` is about: the run, and the plan of what is left of it; `undone` is the run that it undoes."""
+    """What `apply` is about: the run, and the plan of what is left of it; `undone` is the run that it undoes.
+
+    `changed_since` are the ids of the tokens that an undo will leave alone, because they are not as the undone run left
+    them, in ascending order, as of `Undo`. Another plan counts them, and has a note on them.
+    """
 
     stored: StoredRun
     plan: Plan
     undone: StoredRun | None = None
+    changed_since: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it is about."""
+        return self.plan.tokens - len(self.changed_since)
 
     @property
     def guards(self) -> tuple[str, ...]:
@@ -107,17 +117,19 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             found = _notes_on_revocation(connection, schema, stored, plan, policy, bots)
         else:
             found = _notes_on_dates(connection, schema, stored, plan, policy, bots)
-        changed = [] if plan.is_undo and stored.change.revokes else _changed_since(connection, stored)
+        since = _changed_since(connection, stored)
+        changed = [changed_since(since)] if since else []
         lapsed = [old_plan(plan.tokens, PLAN_LIFETIME)] if stored.lapsed else []
         known = (*found, *changed, *lapsed, *read_gaps(connection, schema))
-    return Application(stored, replace(plan, notes=known, release=release or estimate), undone)
+    return Application(stored, replace(plan, notes=known, release=release or estimate), undone, since if undone else ())
 
 
-def _changed_since(connection: Connection, stored: StoredRun) -> list[Note]:
-    """The note on tokens that are left of a run, and that it will leave alone."""
+def _changed_since(connection: Connection, stored: StoredRun) -> tuple[int, ...]:
+    """The tokens that are left of a run, and that it will leave alone."""
+    if stored.kind is RunKind.UNDO and stored.change.revokes:
+        return not_as_revoked(connection, stored)
     about = {"run": stored.id, "planned": stored.undoes or stored.id, "revokes": stored.change.revokes}
-    found = connection.rows(CHANGED_SINCE, **about)
-    return [changed_since([row.id for row in found])] if found else []
+    return tuple(row.id for row in connection.rows(CHANGED_SINCE, **about))
 
 
 def _notes_on_dates(

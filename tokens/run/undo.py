@@ -97,6 +97,17 @@ PLANNED = """
         WHERE c.run_id = %(stored_run)s AND c.done_at IS NULL
       ) planned ON planned.id = t.id"""
 
+# Those of them that it will leave alone, since they are not as the run left them.
+NOT_AS_REVOKED = f"""
+    SELECT unnest(c.token_ids) AS id
+    FROM token_tasks.chunks c
+    WHERE c.run_id = %(stored_run)s AND c.done_at IS NULL
+    EXCEPT
+    SELECT t.id
+    FROM {REVOKED_TOKENS}{PLANNED}
+    ORDER BY id
+"""  # noqa: S608 - a constant
+
 # What an undo puts back along with them: memberships that still end as the run made them, some of which stay, as they
 # are needed by now for any of its tokens, and notices of tokens about which GitLab has not warned since. The rule for
 # what is needed is `tokens.run.memberships.OUTLIVES_SINCE`. That looks through all chunks for one token; here each
@@ -261,6 +272,11 @@ def read_changed_since(address: Address, run: int) -> tuple[int, ...]:
     """The ids of the tokens that a run has changed and that are not as it left them, in ascending order."""
     with database.reading(address) as connection:
         return _changed_since(connection, read_run(connection, run))
+
+
+def not_as_revoked(connection: Connection, stored: StoredRun) -> tuple[int, ...]:
+    """The ids of the tokens that a stored undo of a revocation will leave alone, in ascending order."""
+    return tuple(row.id for row in connection.rows(NOT_AS_REVOKED, stored_run=stored.id, undone_run=stored.undoes))
 
 
 def notes_on_stored_undo(

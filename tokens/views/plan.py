@@ -81,7 +81,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
 
 def title_to_apply(found: Application, instance: Instance, columns: int | None) -> str:
     """What a stored plan, or a run that has stopped, is about."""
-    stored, tokens = found.stored, found.plan.tokens
+    stored, tokens = found.stored, found.tokens
     rest = "" if tokens == stored.tokens else f" (of {stored.tokens:,})"
     title = f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\nPlanned {_origin(stored, columns)}"
     return f"{title}\n{_undone(found.undone, columns)}" if found.undone else title
