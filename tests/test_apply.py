@@ -668,6 +668,9 @@ def test_undo_leaves_a_membership_that_another_token_of_the_bot_has_come_to_need
     bot, token, member = extended_bot(instance)
     with make_engine(instance.address).begin() as connection:
         make_token(connection, user_id=bot, expires_at=LATER, created_at=TODAY + timedelta(1))
+    instance.done("undo", "--run", 1, "--plan")
+    assert STAYS in instance.done("apply", "--run", 2, "--dry-run")
+    assert instance.json("apply", "--run", 2, "--dry-run")["memberships_needed"] == 1
     out = instance.done("undo", "--run", 1, "--yes")
     assert STAYS in out
     assert instance.dates()[token] == str(SOON)
@@ -743,8 +746,12 @@ def test_undo_puts_a_membership_back_and_says_so_beforehand(instance: Instance) 
         # It would have died with the membership before the run, too.
         make_token(connection, user_id=bot, expires_at=LATER, created_at="2020-01-01")
     out = instance.done("undo", "--run", 1, "--dry-run")
-    assert "Along with the dates: 1 membership, and the notices of 0 tokens.\n" in out
-    instance.done("undo", "--run", 1, "--yes")
+    along = "Along with the dates: 1 membership, and the notices of 0 tokens.\n"
+    assert along in out
+    instance.done("undo", "--run", 1, "--plan")
+    shown = instance.json("apply", "--run", 2, "--dry-run")
+    assert (shown["memberships"], shown["notices"], "memberships_needed" in shown) == (1, 0, False)
+    assert along in instance.done("apply", "--run", 2, "--yes")
     assert membership_end(instance, member) == str(SOON)
 
 

@@ -102,6 +102,10 @@ def _apply(
     propose(_to_change(found), report, view.title_to_apply(found, report.instance, report.columns))
     if found.undone:
         report.add(undoes=view.run_as_dict(found.undone))
+    if found.along:
+        report.add(**view.along_as_dict(found.along))
+        if lines := view.along_screen(found.along):
+            report.say("\n".join(("", *lines)))
     if handling.dry_run:
         _show_tokens(site, found, report)
     if stored.put_back:

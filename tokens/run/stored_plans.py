@@ -20,7 +20,7 @@ from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
 from tokens.journal.runs import IS_PLANNED_ONE, PLAN_LIFETIME, StoredRun, read_plan, read_run
 from tokens.journal.setup import check_usable
-from tokens.run.undo import READING, guards_of_undo, is_rotation, not_as_revoked, notes_on_stored_undo
+from tokens.run.undo import READING, Along, guards_of_undo, is_rotation, known_of_stored_undo, not_as_revoked
 
 STORED_TOKENS = f"""t.id IN (
       SELECT unnest(c.token_ids)
@@ -59,12 +59,14 @@ class Application:
 
     `changed_since` are the ids of the tokens that an undo will leave alone, because they are not as the undone run left
     them, in ascending order, as of `Undo`. Another plan counts them, and has a note on them.
+    `along` is what an undo of dates that nobody has begun puts back along with them.
     """
 
     stored: StoredRun
     plan: Plan
     undone: StoredRun | None = None
     changed_since: tuple[int, ...] = ()
+    along: Along | None = None
 
     @property
     def tokens(self) -> int:
@@ -111,8 +113,9 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         policy = read_policy(connection, schema)
         estimate = read_release(connection, schema)
         bots = clean_up(release, estimate)
+        along = None
         if stored.kind is RunKind.UNDO:
-            found = notes_on_stored_undo(connection, schema, stored, plan, policy, bots)
+            found, along = known_of_stored_undo(connection, schema, stored, plan, policy, bots)
         elif stored.kind is RunKind.REVOKE:
             found = _notes_on_revocation(connection, schema, stored, plan, policy, bots)
         else:
@@ -121,7 +124,8 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         changed = [changed_since(since)] if since else []
         lapsed = [old_plan(plan.tokens, PLAN_LIFETIME)] if stored.lapsed else []
         known = (*found, *changed, *lapsed, *read_gaps(connection, schema))
-    return Application(stored, replace(plan, notes=known, release=release or estimate), undone, since if undone else ())
+    plan = replace(plan, notes=known, release=release or estimate)
+    return Application(stored, plan, undone, since if undone else (), along)
 
 
 def _changed_since(connection: Connection, stored: StoredRun) -> tuple[int, ...]:

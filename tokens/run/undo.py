@@ -190,6 +190,18 @@ PUT_BACK_ALONG = """
 
 
 @dataclass(frozen=True)
+class Along:
+    """How many memberships and tokens' notices an undo puts back along with its tokens.
+
+    `needed` memberships stay as they are, because their bot has got other tokens that live longer.
+    """
+
+    memberships: int
+    notices: int
+    needed: int
+
+
+@dataclass(frozen=True)
 class Undo:
     """What `undo` is about: the run, the plan that puts its old dates back, and the tokens that it will leave alone.
 
@@ -279,10 +291,14 @@ def not_as_revoked(connection: Connection, stored: StoredRun) -> tuple[int, ...]
     return tuple(row.id for row in connection.rows(NOT_AS_REVOKED, stored_run=stored.id, undone_run=stored.undoes))
 
 
-def notes_on_stored_undo(
+def known_of_stored_undo(
     connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
-) -> tuple[Note, ...]:
-    """Today's notes on a stored undo, for the person who applies it. What it has begun was known then."""
+) -> tuple[tuple[Note, ...], Along | None]:
+    """Today's notes on a stored undo, and what it puts back along with dates, for the person who applies it.
+
+    What it has begun was known then.
+    """
+    along = None
     always = maintenance(plan.moves, policy)
     values: dict[str, object] = {"undone_run": stored.undoes, "stored_run": stored.id, "planned": stored.undoes}
     found: tuple[Note, ...]
@@ -299,7 +315,8 @@ def notes_on_stored_undo(
         replaced = _superseded(connection, schema, changed, policy)
         lost = read_doomed(connection, changed, OLD_DATE, policy, bots)
         found = (always, past(plan.moves, policy), superseded_note(replaced), doomed(lost, bots))
-    return tuple(note for note in found if note.tokens)
+        along = _along(connection, schema, changed)
+    return tuple(note for note in found if note.tokens), along
 
 
 def _undo_of_dates(
@@ -319,8 +336,7 @@ def _undo_of_dates(
     if not superseded:
         plan = plan.without(frozenset(replaced))
         changed = changed.without(replaced)
-    along = PUT_BACK_ALONG.format(changed=changed.sql, any_set=notices_sent.any_set(schema))
-    touched = connection.row(along, **changed.parameters)
+    along = _along(connection, schema, changed)
     found = (
         maintenance(plan.moves, policy),
         past(plan.moves, policy),
@@ -331,11 +347,16 @@ def _undo_of_dates(
         stored,
         replace(plan, notes=tuple(note for note in found if note.tokens)),
         since,
-        touched.memberships,
-        touched.notices,
-        touched.needed,
+        along.memberships,
+        along.notices,
+        along.needed,
         left_out=0 if superseded else len(replaced),
     )
+
+
+def _along(connection: Connection, schema: Schema, changed: Condition) -> Along:
+    statement = PUT_BACK_ALONG.format(changed=changed.sql, any_set=notices_sent.any_set(schema))
+    return Along(**connection.row(statement, **changed.parameters)._asdict())
 
 
 def _changed_since(connection: Connection, stored: StoredRun) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from tokens.journal.listing import TokenOutcome
 from tokens.journal.runs import StoredRun
 from tokens.origin import described
 from tokens.run.stored_plans import Application
-from tokens.run.undo import Undo
+from tokens.run.undo import Along, Undo
 from tokens.targets.instance import Instance
 from tokens.terminal import tables
 from tokens.terminal.printable import printable
@@ -128,8 +128,8 @@ def _origin(stored: StoredRun, columns: int | None) -> str:
     return f"{when(stored.created_at, columns)} by {printable(described(stored.origin))}{reason}"
 
 
-def undo_screen(found: Undo) -> list[str]:
-    """What an undo does beside putting dates back, and what it leaves alone, a line each."""
+def along_screen(found: Undo | Along) -> list[str]:
+    """What an undo does beside putting dates back, a line each."""
     lines = []
     if found.memberships or found.notices:
         lines.append(
@@ -141,6 +141,12 @@ def undo_screen(found: Undo) -> list[str]:
             f"NOTE: {counted(found.needed, 'membership stays', 'memberships stay')} unchanged: the bot has other "
             "tokens that live longer."
         )
+    return lines
+
+
+def undo_screen(found: Undo) -> list[str]:
+    """The same, and what it leaves alone."""
+    lines = along_screen(found)
     if found.put_back and (found.tokens or found.changed_since):
         if found.plan.change.revokes:
             already = f"{counted(found.put_back, 'token is', 'tokens are')} as before that run already"
@@ -154,15 +160,20 @@ def undo_screen(found: Undo) -> list[str]:
     return lines
 
 
-def undo_as_dict(found: Undo) -> dict[str, Any]:
-    """The same for a program; what there is none of is left out."""
+def along_as_dict(found: Undo | Along) -> dict[str, Any]:
+    """What an undo does beside putting dates back, for a program; what there is none of is left out."""
     along = {"memberships": found.memberships, "notices": found.notices}
+    needed = {"memberships_needed": found.needed} if found.needed else {}
+    return {**(along if any(along.values()) else {}), **needed}
+
+
+def undo_as_dict(found: Undo) -> dict[str, Any]:
+    """The same, and what it leaves alone."""
     rest = {
-        "memberships_needed": found.needed,
         "put_back": found.put_back if found.tokens or found.changed_since else 0,
         "changed_since": list(found.changed_since),
     }
-    return {**(along if any(along.values()) else {}), **{name: value for name, value in rest.items() if value}}
+    return {**along_as_dict(found), **{name: value for name, value in rest.items() if value}}
 
 
 def _kinds(plan: Plan, columns: int | None) -> Iterator[str]:
