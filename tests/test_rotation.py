@@ -48,7 +48,7 @@ from tests.testbed.routable_token import decode
 from tests.testbed.runs import everything, execute, install, query, resume, set_back, writing
 from tokens import database, origin
 from tokens.address import Address
-from tokens.errors import ConnectionLost, DatabaseError, Refused, UsageError
+from tokens.errors import ConnectionLost, DatabaseError, Refused, RunComplete, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.api import agrees, verify
 from tokens.gitlab.expiration import ExpirationDate
@@ -65,7 +65,7 @@ from tokens.journal.record import Record, TakenOver
 from tokens.rotation.candidate import Search, find
 from tokens.rotation.new_owner import NewOwner
 from tokens.rotation.plan import Rotation, obstacles, plan
-from tokens.rotation.resumption import Resumption, RotationComplete, Step, resumable
+from tokens.rotation.resumption import Resumption, Step, resumable
 from tokens.rotation.retirement import Retirement, abandon, finish
 from tokens.rotation.stage import Stage, SuccessorGone, mark, store
 from tokens.rotation.successor import Successor, create
@@ -1195,7 +1195,7 @@ def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) ->
     with pytest.raises(UsageError, match="no run 99"):
         resumable(address, 99)
     ended(address, record)
-    with pytest.raises(RotationComplete, match="is complete"):
+    with pytest.raises(RunComplete, match="is complete"):
         resumable(address, record.run)
     for state, offered in (("stopped", True), ("done", False), ("withdrawn", False)):
         execute(address, f"UPDATE token_tasks.runs SET kind = 'extend', state = '{state}'")

@@ -90,8 +90,10 @@ def test_what_is_left_of_a_run_and_what_an_undo_puts_back_are_seen_before(gitlab
     left = tokens.plan_to_apply(gitlab, number)
     assert (left.stored.id, left.plan.tokens, left.guards) == (number, 20, ("past", "earlier"))
     tokens.apply(gitlab, number, allow=left.guards)
-    with pytest.raises(UsageError, match="complete"):
-        tokens.plan_to_apply(gitlab, number)
+    for verb in (tokens.plan_to_apply, tokens.apply):
+        with pytest.raises(UsageError, match="complete") as caught:
+            verb(gitlab, number)
+        assert isinstance(caught.value, tokens.RunComplete)
 
     after = everything(gitlab)
     back = tokens.plan_to_undo(gitlab, number)
@@ -491,3 +493,5 @@ def test_a_rotation_that_was_stopped_goes_on_by_its_number(gitlab: Address, secr
     done = tokens.rotate(gitlab, began.run, vault, secrets_file=secrets, url=None)
     assert (done.run, [one.is_done for one in done.outcomes]) == (began.run, [True])
     assert len(vault.kept) == 2
+    with pytest.raises(tokens.RunComplete, match="is complete: there is nothing to do"):
+        tokens.rotate(gitlab, began.run, vault, secrets_file=secrets, url=None)

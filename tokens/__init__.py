@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tokens.change.change import Change
     from tokens.change.plan import Options, Plan
     from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
-    from tokens.errors import Refused, TokensError, UsageError
+    from tokens.errors import Refused, RunComplete, TokensError, UsageError
     from tokens.gitlab.expiration import ExpirationDate
     from tokens.gitlab.kind import Kind, OwnerState, State
     from tokens.inventory.analysis import Analysis
@@ -55,6 +55,7 @@ __all__ = [
     "Refused",
     "Result",
     "Rotations",
+    "RunComplete",
     "Search",
     "Secret",
     "Selection",
@@ -91,7 +92,7 @@ HOMES = {
     "Undo": "tokens.run.undo",
     **dict.fromkeys(("Options", "Plan"), "tokens.change.plan"),
     **dict.fromkeys(("Delivery", "DeliveryFailed", "NewToken"), "tokens.delivery.destination"),
-    **dict.fromkeys(("Refused", "TokensError", "UsageError"), "tokens.errors"),
+    **dict.fromkeys(("Refused", "RunComplete", "TokensError", "UsageError"), "tokens.errors"),
     **dict.fromkeys(("Kind", "OwnerState", "State"), "tokens.gitlab.kind"),
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
     **dict.fromkeys(

@@ -109,6 +109,10 @@ class UsageError(TokensError):
     status = ExitStatus.USAGE
 
 
+class RunComplete(UsageError):
+    """Nothing is left of a run that was to be continued: who wanted just that need do nothing."""
+
+
 class TerminalRequired(UsageError):
     """A task that asks questions was started without a terminal."""
 

@@ -139,7 +139,8 @@ def plan_to_apply(target: str | Address, run: int) -> Application:
 
     Raises:
         Refused: it was withdrawn.
-        UsageError: there is no such run, nothing is left of it, or it is a rotation.
+        RunComplete: nothing is left of it.
+        UsageError: there is no such run, or it is a rotation.
         TokensError: see `tokens.errors`.
     """
     check_run(run)
@@ -180,8 +181,9 @@ def apply(
     Raises:
         Refused: a guard forbids it, another run is under way, or two people are needed; nothing was changed.
         JournalMissing: `install_journal` installs it.
-        UsageError: there is no such run, nothing is left of it, the plan is one of the journal's, which is named by its
-            number, or `jobs` is another number.
+        RunComplete: nothing is left of that run.
+        UsageError: there is no such run, the plan is one of the journal's, which is named by its number, or `jobs` is
+            another number.
         TokensError: see `tokens.errors`.
     """
     address = address_of(target)
@@ -299,7 +301,8 @@ def rotate(
 
     Raises:
         Refused: a guard forbids it, or another run is under way; nothing was changed.
-        UsageError: there is no token of the name, id or account that `tokens` has, or no such run, or it is complete.
+        RunComplete: nothing is left of that run.
+        UsageError: there is no token of the name, id or account that `tokens` has, or no such run.
         JournalMissing: `install_journal` installs it.
         TokensError: see `tokens.errors`; what was rotated by then stays so.
     """

@@ -24,14 +24,14 @@ from tokens.delivery.command import check_command
 from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
-from tokens.errors import ExitStatus, TokensError, UsageError
+from tokens.errors import ExitStatus, RunComplete, TokensError, UsageError
 from tokens.journal.opening import JournalDeclined, make_ready
 from tokens.journal.settings import alone
 from tokens.rotation.backend import Backend, Question, Survey
 from tokens.rotation.local import LocalBackend
 from tokens.rotation.plan import LONG_EXPIRED, RotationPlan
 from tokens.rotation.remote import RemoteBackend
-from tokens.rotation.resumption import Resumption, RotationComplete
+from tokens.rotation.resumption import Resumption
 from tokens.rotation.rotator import new_token
 from tokens.rotation.run import check_deliveries
 from tokens.secret import forbid_core_dumps
@@ -136,7 +136,7 @@ def _rotate(backend: Backend, call: _Call) -> Ending:
     )
     try:
         survey = backend.survey(question)
-    except RotationComplete as complete:
+    except RunComplete as complete:
         report.add(run=options.resume, results=())
         report.say(str(complete))
         return DONE

@@ -21,7 +21,7 @@ from tokens.journal.record import Recorder
 from tokens.journal.runs import StoredRun
 from tokens.journal.setup import check_usable
 from tokens.origin import Origin
-from tokens.run.stored_plans import Application, RunComplete, plan_to_apply
+from tokens.run.stored_plans import Application, PlanComplete, plan_to_apply
 from tokens.run.undo import Undo, plan_to_undo
 from tokens.targets.here.site import Site
 from tokens.targets.instance import Instance
@@ -84,7 +84,7 @@ def _apply(
     try:
         with environment.announced("Reading the plan"):
             found = plan_to_apply(site.address, run, release=site.release)
-    except RunComplete as complete:
+    except PlanComplete as complete:
         if handling.csv:
             _print_csv(environment, complete.stored, (), report.instance)
             environment.tell(str(complete))

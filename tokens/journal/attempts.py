@@ -8,7 +8,7 @@ from typing import Any
 
 from tokens.counts import counted
 from tokens.database import Connection
-from tokens.errors import Refused, UsageError
+from tokens.errors import Refused, RunComplete
 from tokens.journal import chain, damage, settings
 from tokens.journal.damage import origin_of
 from tokens.journal.record import END_ATTEMPT, Record, TakenOver
@@ -86,7 +86,7 @@ def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool =
     Raises:
         FourEyes: see `tokens.journal.settings`.
         Refused: another run is under way, or this one was withdrawn.
-        UsageError: this one is complete.
+        RunComplete: nothing is left of this one.
     """
     connection.execute(chain.SERIALIZE)
     settings.check_planner(connection, run, origin, four_eyes=four_eyes)
@@ -100,7 +100,7 @@ def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool =
         stored = read_run(connection, run)
         if stored.withdrawal is not None:
             raise Refused(f"Run {run} {stored.withdrawal}: nothing was changed.")
-        raise UsageError(f"Run {run} is complete: nothing is left of it to apply.")
+        raise RunComplete(f"Run {run} is complete: nothing is left of it to apply.")
     begun = _attempt(connection, run, row.attempt, origin, row.planned_at)
     chain.enter(connection, run, attempts=[row.attempt])
     return begun

@@ -179,7 +179,7 @@ def resume(address: Address, run: int, origin: Origin, *, four_eyes: bool = Fals
             `tokens.journal.installation`.
         FourEyes: who planned it may not carry it out.
         Refused: another run is under way, somebody is just beginning this one, or it was withdrawn.
-        UsageError: it is complete.
+        RunComplete: nothing is left of it.
     """
     with _held(run), database.connect(address) as connection, _writing(connection):
         return attempts.begin(connection, run, origin, four_eyes=four_eyes)

@@ -8,7 +8,7 @@ from typing import Any
 from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
-from tokens.errors import UsageError
+from tokens.errors import RunComplete, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import TODAY, State, works
@@ -45,10 +45,6 @@ ROTATIONS = f"""
       p.old_expires_at NULLS LAST,
       p.token_id
 """  # noqa: S608 - a constant
-
-
-class RotationComplete(UsageError):
-    """Nothing is left of a run that was to be resumed: who wanted just that need do nothing."""
 
 
 class Step(StrEnum):
@@ -102,7 +98,7 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        RotationComplete: nothing is left of it.
+        RunComplete: nothing is left of it.
         UsageError: there is no such run, or it is no rotation.
     """
     with database.reading(address) as connection:
@@ -116,7 +112,7 @@ def resumable(address: Address, run: int) -> tuple[Resumption, ...]:
             on = "" if has_ended else to_type("to continue it", "apply", "--run", run)
             raise UsageError(f"Run {run} is no rotation but {stored.kind}.{on}")
         if stored.state == RunState.DONE:
-            raise RotationComplete(f"Run {run} is complete: there is nothing to do.")
+            raise RunComplete(f"Run {run} is complete: there is nothing to do.")
         candidates = {one.id: one for one in read_candidates(connection, schema, ROTATED, {"planned": run})}
         return tuple(_resumptions(connection.rows(ROTATIONS, run=run), candidates))
 

@@ -10,7 +10,7 @@ from tokens.change.notes import Note, changed_since, guards, notes, old_plan
 from tokens.change.plan import Plan, RunKind, read_gaps, read_release
 from tokens.change.revocation import Ends, notes_on_ends, read_ends
 from tokens.database import Connection
-from tokens.errors import Refused, UsageError
+from tokens.errors import Refused, RunComplete, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.condition import Condition
@@ -45,8 +45,8 @@ CHANGED_SINCE = f"""
 """  # noqa: S608 - a constant
 
 
-class RunComplete(UsageError):
-    """Nothing is left of a run that was to be continued: who wanted just that need do nothing."""
+class PlanComplete(RunComplete):
+    """Nothing is left to apply of the run `stored`."""
 
     def __init__(self, stored: StoredRun) -> None:
         super().__init__(f"Run {stored.id} is complete: there is nothing to do.")
@@ -89,7 +89,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
-        RunComplete: nothing is left of it.
+        PlanComplete: nothing is left of it.
         UsageError: there is no such run, or it is a rotation.
     """
     with database.reading(address) as connection:
@@ -97,7 +97,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         check_usable(connection)
         if is_rotation(connection, run):
             if (stored := read_run(connection, run)).state is RunState.DONE:
-                raise RunComplete(stored)
+                raise PlanComplete(stored)
             how = to_type("to continue it, with the same --deliver", "rotate", "--resume", run)
             raise UsageError(f"Run {run} is a rotation.{how}")
         stored = read_run(connection, run)
@@ -105,7 +105,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             raise Refused(f"Run {run} {stored.withdrawal}: there is nothing to apply.")
         schema = preflight.check(connection, stored.change.needs)
         if stored.state is RunState.DONE:
-            raise RunComplete(stored)
+            raise PlanComplete(stored)
         if stored.kind is RunKind.UNDO and stored.undoes is None:
             raise Refused(f"Run {run} undoes a run that the journal has forgotten, so it cannot go on.")
         undone = None if stored.undoes is None else read_run(connection, stored.undoes)
