@@ -1,7 +1,8 @@
 """The tasks as plain functions: nothing is printed or asked, and Invoke is not needed.
 
 What can be relied on, from version 1.0 on, is what `tokens.__all__` has: these functions, what they take and return,
-and their errors. They have the guards, records and short transactions of the tasks, and ask nobody.
+and their errors. They have the guards, records and short transactions of the tasks, and ask nobody. They write no line
+to syslog, since Invoke's configuration says where that is: a caller who wants one writes what a verb returns.
 """
 
 from collections.abc import Callable, Collection, Mapping
