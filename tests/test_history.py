@@ -544,6 +544,28 @@ def test_a_plan_lapses_after_a_day_and_a_run_falls_silent_after_a_minute(install
 
 
 @pytest.mark.newest_server
+def test_a_run_without_a_sign_of_life_says_how_long_and_what_to_type(installed: Address) -> None:
+    run = make_run(installed, make_plan([1]), RunState.RUNNING)
+    words = (GITLAB_TOKENS, "history", "--target", url(installed))
+    assert "→" not in call_here(*words).stdout
+    assert "→" not in call_here(*words, "--run", str(run)).stdout
+    execute(installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '3 hours 10 minutes'")
+    typed = f" apply --target '{url(installed)}' --run {run}"
+    *_, row, hint = call_here(*words).stdout.splitlines()
+    assert "| running, silent for 3 hours |" in row
+    assert hint.startswith(f"Run {run} may be dead: no sign of life. → to continue it: ")
+    assert hint.endswith(typed)
+    state = call_here(*words, "--run", str(run)).stdout.splitlines()[2]
+    assert state.startswith("State       running, silent for 3 hours → to continue it: ")
+    assert state.endswith(typed)
+    assert f"Run {run} may be dead: no sign of life." in text(runs_screen(all_runs(installed), 100))
+    execute(installed, "UPDATE token_tasks.runs SET kind = 'rotate'")
+    *_, hint = call_here(*words).stdout.splitlines()
+    assert "→ to continue it, with the same --deliver: " in hint
+    assert hint.endswith(f" rotate --target '{url(installed)}' --resume {run}")
+
+
+@pytest.mark.newest_server
 def test_tokens_come_page_by_page_each_once_and_nothing_stays_open_meanwhile(installed: Address) -> None:
     chunks = 2 * PAGE + 3
     plan = make_plan(*([2 * number + 1, 2 * number + 2] for number in range(chunks)))

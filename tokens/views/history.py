@@ -26,7 +26,13 @@ from tokens.views.history_columns import (
     done_in_words,
     outcome_in_words,
 )
-from tokens.views.run_in_words import change_in_words, kind_in_words, selection_in_words, state_in_words
+from tokens.views.run_in_words import (
+    change_in_words,
+    how_to_continue,
+    kind_in_words,
+    selection_in_words,
+    state_in_words,
+)
 from tokens.views.times import in_brief, near, plain, to_the_minute, to_the_second, when
 
 MOST_SHOWN = 50  # lines on a terminal
@@ -92,8 +98,10 @@ def runs_screen(runs: Sequence[StoredRun], columns: int | None = None, *, some: 
     if not runs:
         yield "The journal has no such run." if some else "The journal has no runs."
         return
+    silent = (f"Run {run.id} may be dead: no sign of life.{how}" for run in runs if (how := how_to_continue(run)))
     if columns is None:
         yield from tables.table(RUNS_HEADING, [_run_row(run, to_the_minute) for run in runs], None)
+        yield from silent
         return
     shown = runs[:MOST_SHOWN]
     heading = [WHEN if name.startswith("Planned") else name for name in RUNS_HEADING]
@@ -101,6 +109,7 @@ def runs_screen(runs: Sequence[StoredRun], columns: int | None = None, *, some: 
     yield from tables.table(heading, rows, columns, spare=RUNS_SPARE, whole=RUNS_WHOLE, least=LEAST)
     if len(shown) < len(runs):
         yield f"... and {len(runs) - len(shown):,} more{to_type('to see all', 'history', '--output', 'csv')}"
+    yield from silent
 
 
 def runs_json(runs: Sequence[StoredRun], instance: Instance) -> str:
@@ -300,7 +309,7 @@ def _run_facts(
 ) -> Iterator[tuple[str, str]]:
     yield "Run", str(run.id)
     yield "Kind", run.kind
-    yield "State", state_in_words(run)
+    yield "State", f"{state_in_words(run)}{how_to_continue(run)}"
     if run.undoes:
         yield "Undoes", f"run {run.undoes}"
     if run.undone_by:

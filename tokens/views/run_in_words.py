@@ -1,22 +1,36 @@
 """A run in words: how it stands, what was asked for, of which tokens, and what becomes of them."""
 
+from datetime import timedelta
+
+from tokens.call import to_type
 from tokens.change.change import Change
 from tokens.change.plan import RunKind
-from tokens.counts import counted
+from tokens.counts import counted, duration
 from tokens.journal.attempts import PATIENCE
 from tokens.journal.runs import StoredRun
 from tokens.selection import described
 
+IN_SECONDS = 600  # a silence below that
 MOST_ACCOUNTS = 3  # that a selection names; each rotation has its own
 
 
 def state_in_words(run: StoredRun) -> str:
-    """How a run stands, such as `running, silent for 300 s`."""
+    """How a run stands, such as `running, silent for 3 hours`."""
     if run.lapsed:
         return "planned (lapsed)"
     if run.silence is not None and run.silence >= PATIENCE:
-        return f"running, silent for {run.silence:.0f} s"
+        passed = duration(timedelta(seconds=run.silence))
+        return f"running, silent for {f'{run.silence:.0f} s' if run.silence < IN_SECONDS else passed}"
     return run.state.value
+
+
+def how_to_continue(run: StoredRun) -> str:
+    """What to type for a run that gives no sign of life, after a blank; empty for any other."""
+    if run.silence is None or run.silence < PATIENCE:
+        return ""
+    if run.kind is RunKind.ROTATE:
+        return to_type("to continue it, with the same --deliver", "rotate", "--resume", run.id)
+    return to_type("to continue it", "apply", "--run", run.id)
 
 
 def kind_in_words(run: StoredRun) -> str:
