@@ -5,6 +5,8 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.testbed.instance import EXTEND, LATER, SOON, Instance
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
@@ -62,6 +64,14 @@ def test_it_can_be_switched_off_and_no_run_fails_without_it(instance: Instance, 
     assert (done.returncode, done.stderr.count("(tokens.syslog) has no line about this run: ")) == (0, 1)
     refused = instance.refusal(*EXTEND, "--yes", env={VARIABLE: "names"}, status=ExitStatus.USAGE)
     assert refused == "tokens.syslog in Invoke's configuration must be true, false or the path of a socket."
+
+
+@pytest.mark.parametrize(("value", "named"), [("/dev/log", True), ("true", False), ("", False)])
+def test_the_usual_socket_is_missed_where_somebody_has_named_it(instance: Instance, value: str, named: bool) -> None:
+    done = instance.run(*EXTEND, "--yes", env={VARIABLE: value})
+    missed = named and not Path("/dev/log").exists()
+    said = "NOTE: /dev/log (tokens.syslog) has no line about this run: No such file or directory.\n"
+    assert (done.returncode, done.stderr.count(said)) == (0, missed)
 
 
 def test_names_are_in_it_where_somebody_wants_them(instance: Instance, syslog: Log) -> None:

@@ -15,8 +15,13 @@ from tokens.terminal.questions import Questions
 from tokens.terminal.silence import muted_keyboard
 from tokens.terminal.steps import Steps, announced
 
-SYSLOG = Path("/dev/log")
-"""Where a syslog listens, if there is one."""
+
+@dataclass(frozen=True)
+class Syslog:
+    """The socket that gets a line for each run: the usual one, of which nothing is missed, or one that is `named`."""
+
+    path: Path = Path("/dev/log")
+    named: bool = False
 
 
 def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
@@ -29,14 +34,13 @@ def for_people(text: str, stream: TextIO | None, hanging: int = 0) -> str:
 class Environment:
     """Three streams, each None where the caller has closed it, and whether a person is at the other end.
 
-    `syslog` is the socket that gets a line for each run, None for none, and `syslog_names` whether with names of
-    tokens.
+    `syslog` is what gets a line for each run, None for none, and `syslog_names` whether with names of tokens.
     """
 
     stdin: TextIO | None
     stdout: TextIO | None
     stderr: TextIO | None
-    syslog: Path | None = None
+    syslog: Syslog | None = None
     syslog_names: bool = False
 
     @classmethod

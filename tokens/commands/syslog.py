@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokens import database
 from tokens.address import Address
-from tokens.commands.environment import SYSLOG, Environment
+from tokens.commands.environment import Environment
 from tokens.errors import TokensError
 from tokens.journal import ended
 from tokens.journal.ended import Line
@@ -24,7 +24,7 @@ def write_run(environment: Environment, address: Address, run: int | None) -> No
     with (
         _faults_noted(environment),
         suppress(TokensError),
-        _connected(environment.syslog) as log,
+        _connected(environment.syslog.path) as log,
         database.reading(address) as connection,
     ):
         _send(log, ended.line(connection, run), environment)
@@ -33,7 +33,7 @@ def write_run(environment: Environment, address: Address, run: int | None) -> No
 def write(environment: Environment, line: Line | None) -> None:
     """Write such a line, which is known already; None for none."""
     if environment.syslog is not None:
-        with _faults_noted(environment), _connected(environment.syslog) as log:
+        with _faults_noted(environment), _connected(environment.syslog.path) as log:
             _send(log, line, environment)
 
 
@@ -51,9 +51,9 @@ def _faults_noted(environment: Environment) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if environment.syslog != SYSLOG:
+        if environment.syslog is not None and environment.syslog.named:
             why = error.strerror or "it reads nothing"
-            environment.tell(f"NOTE: {environment.syslog} (tokens.syslog) has no line about this run: {why}.")
+            environment.tell(f"NOTE: {environment.syslog.path} (tokens.syslog) has no line about this run: {why}.")
 
 
 def _send(log: socket.socket, line: Line | None, environment: Environment) -> None:

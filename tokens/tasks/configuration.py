@@ -11,7 +11,7 @@ from typing import Any
 
 import invoke
 
-from tokens.commands.environment import SYSLOG
+from tokens.commands.environment import Syslog
 from tokens.errors import Refused, UsageError
 
 PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+([_-][a-z]+)*")
@@ -36,14 +36,14 @@ def _flag(value: Any) -> bool:
     return word == "true"
 
 
-def _socket(value: Any) -> Path | None:
+def _socket(value: Any) -> Syslog | None:
     match str("" if value is None else value).lower():
         case "" | "true":
-            return SYSLOG
+            return Syslog()
         case "false":
             return None
         case _ if str(value).startswith("/"):
-            return Path(str(value))
+            return Syslog(Path(str(value)), named=True)
     raise ValueError("true, false or the path of a socket")
 
 
@@ -123,7 +123,7 @@ Invoke gets no defaults: it lays its files over what it gets, and ends with a tr
 
 @dataclass(frozen=True)
 class Configuration:
-    """The keys under `tokens:`; empty is one that is not set. `syslog` is a socket, None where none is to be used."""
+    """The keys under `tokens:`; empty is one that is not set. `syslog` is None where none is to be used."""
 
     target: str
     targets: Mapping[str, object]
@@ -132,7 +132,7 @@ class Configuration:
     kubectl: str
     jobs: str
     four_eyes: bool
-    syslog: Path | None
+    syslog: Syslog | None
     syslog_names: bool
     bundle_directory: str
     demo_directory: str
