@@ -56,12 +56,12 @@ def test_it_can_be_switched_off_and_no_run_fails_without_it(instance: Instance, 
     assert instance.run(*EXTEND, "--yes", env={VARIABLE: "false"}).returncode == 0
     none = tmp_path / "none"
     done = instance.run("undo", "--run", 1, "--yes", env={VARIABLE: str(none)})
-    said = f"NOTE: {none} (tokens.syslog) has no line about this run: No such file or directory.\n"
+    said = f"NOTE: {none} (tokens.syslog) has no line about this: No such file or directory.\n"
     assert (done.returncode, done.stderr.count(said)) == (0, 1)
     assert syslog.is_empty
     syslog.close()
     done = instance.run(*EXTEND, "--yes", env=syslog.env)
-    assert (done.returncode, done.stderr.count("(tokens.syslog) has no line about this run: ")) == (0, 1)
+    assert (done.returncode, done.stderr.count("(tokens.syslog) has no line about this: ")) == (0, 1)
     refused = instance.refusal(*EXTEND, "--yes", env={VARIABLE: "names"}, status=ExitStatus.USAGE)
     assert refused == "tokens.syslog in Invoke's configuration must be true, false or the path of a socket."
 
@@ -70,7 +70,7 @@ def test_it_can_be_switched_off_and_no_run_fails_without_it(instance: Instance, 
 def test_the_usual_socket_is_missed_where_somebody_has_named_it(instance: Instance, value: str, named: bool) -> None:
     done = instance.run(*EXTEND, "--yes", env={VARIABLE: value})
     missed = named and not Path("/dev/log").exists()
-    said = "NOTE: /dev/log (tokens.syslog) has no line about this run: No such file or directory.\n"
+    said = "NOTE: /dev/log (tokens.syslog) has no line about this: No such file or directory.\n"
     assert (done.returncode, done.stderr.count(said)) == (0, missed)
 
 
@@ -117,3 +117,19 @@ def test_edit_writes_it_when_an_update_has_ended(instance: Instance, syslog: Log
     program.wait_for(lambda: program.text.count("What do you want to do?") == 2)
     program.press("3", "enter")
     assert program.wait() == 0
+
+
+def test_what_is_done_to_the_journal_itself_has_a_line(instance: Instance, syslog: Log) -> None:
+    by = f'by="{origin.here()}"'
+    instance.done(*EXTEND, "--yes")
+    for words, line in (
+        (("journal.four-eyes", "--on"), f"journal=four-eyes state=on {by}"),
+        (("journal.four-eyes", "--on"), None),
+        (("journal.four-eyes", "--off"), f"journal=four-eyes state=off {by}"),
+        (("journal.prune", "--before", "2020-01-01", "--yes"), None),
+        (("journal.prune", "--before", str(LATER), "--yes"), f"journal=pruned before={LATER} runs=1 {by}"),
+        (("journal.uninstall", "--yes"), f"journal=uninstalled runs=0 {by}"),
+        (("journal.uninstall", "--yes"), None),
+    ):
+        assert instance.run(*words, env=syslog.env).returncode == 0, words
+        assert syslog.is_empty if line is None else syslog.line().endswith(f"]: {line}"), words

@@ -3,6 +3,7 @@
 from datetime import date
 
 from tokens import database, origin
+from tokens.commands import syslog
 from tokens.commands.agreement import confirmed_by_person
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
@@ -12,7 +13,7 @@ from tokens.commands.run_report import print_done
 from tokens.commands.show import show
 from tokens.counts import counted
 from tokens.errors import ExitStatus, UsageError
-from tokens.journal import contents, installation, settings, setup
+from tokens.journal import contents, ended, installation, settings, setup
 from tokens.journal.opening import TIMEOUTS
 from tokens.targets.places import Locate
 from tokens.views import journal as view
@@ -37,6 +38,7 @@ def install(environment: Environment, locate: Locate, allow: str | None, sql: bo
 
 def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
     """Remove the journal and all that it remembers, once a person has agreed or with `yes`."""
+    who = origin.here()  # asked before this process may become the GitLab user
     address = locate().address
     with environment.announced("Reading the journal"):
         runs = setup.runs_to_forget(address)
@@ -46,6 +48,7 @@ def uninstall(environment: Environment, locate: Locate, yes: bool) -> Ending:
         environment, "journal.uninstall", f"{counted(runs, 'run')} will be forgotten, and cannot be undone then."
     ):
         forgotten = setup.uninstall(address) or 0
+        syslog.write(environment, ended.of_journal("uninstalled", who, runs=forgotten))
         return print_done(
             environment, f"The journal is uninstalled, and {counted(forgotten, 'run is', 'runs are')} forgotten."
         )
@@ -97,8 +100,10 @@ def four_eyes(
         if on is not None:
             with database.writing(connection, **TIMEOUTS):
                 installation.check(connection)
-                if on != settings.demands_four_eyes(connection):
+                if turned := on != settings.demands_four_eyes(connection):
                     settings.set_four_eyes(connection, on=on, origin=who, because=reason)
+            if turned:
+                syslog.write(environment, ended.of_journal("four-eyes", who, state=_state(on)))
     with database.reading(site.address) as connection:
         installation.check(connection, reading=True)
         found = settings.read_four_eyes(connection)
@@ -109,7 +114,7 @@ def four_eyes(
     if on is None:
         environment.print(shown)
         return DONE
-    return print_done(environment, shown, f"Four eyes are {'on' if on else 'off'}.")
+    return print_done(environment, shown, f"Four eyes are {_state(on)}.")
 
 
 def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> Ending:
@@ -125,8 +130,11 @@ def prune(environment: Environment, locate: Locate, day: date, yes: bool) -> End
         "journal.prune",
         f"{counted(runs, 'run')} from before {day} will be forgotten, and cannot be undone then.",
     ):
-        return print_done(
-            environment,
-            f"{counted(contents.prune(address, day, who), 'run is', 'runs are')} forgotten, all from before {day}.",
-        )
+        forgotten = contents.prune(address, day, who)
+        syslog.write(environment, ended.of_journal("pruned", who, before=day, runs=forgotten))
+        return print_done(environment, f"{counted(forgotten, 'run is', 'runs are')} forgotten, all from before {day}.")
     return DONE
+
+
+def _state(on: bool) -> str:
+    return "on" if on else "off"

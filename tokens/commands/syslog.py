@@ -1,4 +1,7 @@
-"""A line in syslog for each run that has ended, where there is a syslog; of the usual one nothing is missed."""
+"""A line in syslog for each run that has ended, and for what is done to the journal itself.
+
+Where there is no syslog in its usual place, nothing is missed.
+"""
 
 import os
 import socket
@@ -53,7 +56,7 @@ def _faults_noted(environment: Environment) -> Iterator[None]:
     except OSError as error:
         if environment.syslog is not None and environment.syslog.named:
             why = error.strerror or "it reads nothing"
-            environment.tell(f"NOTE: {environment.syslog.path} (tokens.syslog) has no line about this run: {why}.")
+            environment.tell(f"NOTE: {environment.syslog.path} (tokens.syslog) has no line about this: {why}.")
 
 
 def _send(log: socket.socket, line: Line | None, environment: Environment) -> None:

@@ -1,11 +1,11 @@
-"""A run that has ended, in one line for a log: its number, who, how many tokens, and the chain that proves it."""
+"""What was done, in one line for a log: a run with who, how many tokens and the chain that proves it, or a journal."""
 
 import json
 from dataclasses import dataclass
 
 from tokens.database import Connection
 from tokens.errors import DatabaseError
-from tokens.origin import described
+from tokens.origin import Origin, described
 
 RUN = """
     SELECT
@@ -81,6 +81,15 @@ def line(connection: Connection, run: int) -> Line | None:
     return Line(
         " ".join(f"{name}={value}" for name, value in fields.items() if value is not None), _names(connection, run)
     )
+
+
+def of_journal(deed: str, who: Origin, **facts: object) -> Line:
+    """The line about what somebody did to the journal itself, such as `journal=uninstalled runs=3 by=…`.
+
+    Who uninstalls it leaves no other trace.
+    """
+    fields = {"journal": deed, **facts, "by": json.dumps(str(who))}
+    return Line(" ".join(f"{name}={value}" for name, value in fields.items()), ())
 
 
 def _names(connection: Connection, run: int) -> tuple[str, ...]:

@@ -108,7 +108,8 @@ KEYS = (
     Key("jobs", "How many connections share a change where --jobs is not given.", _number),
     Key(
         "syslog",
-        "A line for each run that has ended: true, false, or the path of a socket. Default: /dev/log.",
+        "A line for each run that has ended, and for what is done to the journal itself: true, false, or the path of "
+        "a socket. Default: /dev/log.",
         _socket,
     ),
     Key("syslog_names", "true: that line has the names of the run's first three tokens, too.", _flag),
