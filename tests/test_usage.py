@@ -23,6 +23,7 @@ from tokens.usage.files import logs, rotated
 from tokens.usage.line import Call, Damaged, call_in
 from tokens.usage.reading import Usage, read_usage
 from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, Count, Limit
+from tokens.views.logged import use_of
 
 AT = "2026-06-15T10:00:00.000Z"
 
@@ -221,8 +222,9 @@ class TestCounting:
         week = [line(time=f"2026-06-{day}T10:00:00.000Z") for day in range(15, 20)]
         until = line(token_id=8, time="2026-06-21T10:00:00.000Z", meta_remote_ip="10.0.0.2")
         usage = read(*week, until)
-        assert (usage.used(), usage.daily(), usage.daily_by_one_address()) == (2, 1, 1)
-        assert usage.daily([8]) == 0
+        use = use_of(usage, usage.by_token, 2)
+        assert (use.used, use.daily, use.by_one_address) == (2, 1, 1)
+        assert use_of(usage, [8], 1).daily == 0
         assert usage.by_token[7].calls_a_day(usage.days) == 5 / 7
 
     def test_only_the_tokens_that_are_asked_for_are_counted(self) -> None:

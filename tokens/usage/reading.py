@@ -48,27 +48,8 @@ class Usage:
         """How many days in UTC the logs touch."""
         return days_between(self.since, self.until)
 
-    def used(self, ids: Iterable[int] | None = None) -> int:
-        """How many of these tokens (None for all) GitLab let in."""
-        return sum(1 for use in self.of(ids) if use.is_used)
-
-    def daily(self, ids: Iterable[int] | None = None) -> int:
-        """How many of them are used daily: on five of seven days."""
-        return sum(1 for use in self.of(ids) if use.is_daily(self.days))
-
-    def daily_by_one_address(self, ids: Iterable[int] | None = None) -> int:
-        """How many of those by one address."""
-        return sum(1 for use in self.of(ids) if use.is_daily(self.days) and use.is_of_one_address)
-
-    def tried(self, ids: Iterable[int] | None = None) -> int:
-        """How many of them were refused."""
-        return sum(1 for use in self.of(ids) if use.refused)
-
-    def of(self, ids: Iterable[int] | None) -> Iterator[TokenUse]:
+    def of(self, ids: Iterable[int]) -> Iterator[TokenUse]:
         """The use of those of these tokens that are in the logs."""
-        if ids is None:
-            yield from self.by_token.values()
-            return
         for token_id in ids:
             if (use := self.by_token.get(token_id)) is not None:
                 yield use

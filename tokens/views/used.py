@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tokens.counts import counted
@@ -16,6 +16,7 @@ from tokens.terminal.printable import printable
 from tokens.usage.reading import Usage
 from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, Count, TokenUse
 from tokens.views import document
+from tokens.views.logged import Use, use_of
 from tokens.views.owner import nobody
 from tokens.views.use_of_token import PARTS, parts, parts_as_dict, reasons
 
@@ -62,10 +63,14 @@ class Used:
         return list(self.usage.by_token.values())
 
     @property
-    def known(self) -> Usage:
-        """The use of those that are in the database."""
-        uses = self.usage.by_token.items()
-        return replace(self.usage, by_token={id_: use for id_, use in uses if id_ in self.tokens})
+    def known(self) -> Use:
+        """How many of those that are in the database are used."""
+        return use_of(self.usage, self.tokens, self.selected)
+
+    @property
+    def refused(self) -> int:
+        """How many were refused, deleted ones too."""
+        return sum(use.refused > 0 for use in self.uses)
 
     def over(self, address: str) -> list[tuple[RateLimit, Burst]]:
         """The limits that this address has gone beyond, without those that are off."""
@@ -176,10 +181,10 @@ def as_json(found: Used, instance: Instance, selection: Selection, first: int | 
             "twice": list(usage.twice),
         },
         "selected": found.selected,
-        "used": known.used(),
-        "daily": known.daily(),
-        "daily_by_one_address": known.daily_by_one_address(),
-        "refused": usage.tried(),
+        "used": known.used,
+        "daily": known.daily,
+        "daily_by_one_address": known.by_one_address,
+        "refused": found.refused,
         "limits": [
             {
                 "name": limit.name,
@@ -238,17 +243,15 @@ def extent(usage: Usage) -> str:
 
 
 def _summary(found: Used) -> str:
-    usage = found.usage
     if found.top_refused:
         return f"{counted(len(found.uses), 'dead token is', 'dead tokens are')} still being tried."
     known = found.known
-    used = known.used()
-    said = f"{used:,} of {counted(found.selected, 'token')} {'is' if used == 1 else 'are'} used"
-    if daily := known.daily():
-        said += f", {daily:,} of these daily"
-        if alone := known.daily_by_one_address():
-            said += f" ({alone:,} by one address)"
-    return f"{said}; {counted(usage.tried(), 'token was', 'tokens were')} refused."
+    said = f"{known.used:,} of {counted(found.selected, 'token')} {'is' if known.used == 1 else 'are'} used"
+    if known.daily:
+        said += f", {known.daily:,} of these daily"
+        if known.by_one_address:
+            said += f" ({known.by_one_address:,} by one address)"
+    return f"{said}; {counted(found.refused, 'token was', 'tokens were')} refused."
 
 
 def _table(found: Used, uses: Sequence[TokenUse], width: int | None) -> list[str]:
