@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from tokens.usage.files import Log
-from tokens.usage.line import Call
 from tokens.usage.reading import ALIKE, END, TRY, read_into, summed_up
 from tokens.usage.tally import Tallies
 
@@ -41,9 +40,8 @@ class _Writer(Tallies):
     def write(self, begin: bytes, values: Sequence[Any]) -> None:
         self._into.write(begin + json.dumps(values).encode() + b"}\n")
 
-    def watch(self, call: Call) -> None:
-        if call.time and call.address is not None:
-            self.write(TRY, [call.time, call.address])
+    def watch(self, time: str, address: str) -> None:
+        self.write(TRY, [time, address])
 
     def sort_in(self) -> None:
         for (_, alike), numbers in self.alike.items():

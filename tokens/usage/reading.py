@@ -212,8 +212,8 @@ def _count(lines: list[bytes], found: Read, tallies: Tallies, only: Collection[i
                 continue
             if call is None or (since is not None and call.time < since):
                 continue
-            if call.refused:
-                tallies.watch(call)  # whichever token it was tried with
+            if call.refused and call.time and call.address is not None:
+                tallies.watch(call.time, call.address)  # whichever token it was tried with
             if only is None or call.token_id in only:
                 add(call)
         elif line.startswith(CONDENSED):
@@ -242,7 +242,7 @@ def _count_condensed(
     elif begin == "condensed:try":
         time, address = values
         if since is None or time >= since:
-            tallies.watch_address(time, address)
+            tallies.watch(time, address)
     else:
         number, first, last, *alike = values
         if (only is None or alike[0] in only) and (since is None or first >= since):

@@ -169,13 +169,8 @@ class Tallies:
         alike[1] = min(alike[1], first)
         alike[2] = max(alike[2], last)
 
-    def watch(self, call: Call) -> None:
-        """Look how close together this one is to others of its address; for those that were refused."""
-        if call.time and call.address is not None:
-            self.watch_address(call.time, call.address)
-
-    def watch_address(self, time: str, address: str) -> None:
-        """The same of a refused call of which no more is known."""
+    def watch(self, time: str, address: str) -> None:
+        """Look how close together a refused call is to others of its address."""
         if not self._limits:
             return
         watches = self._tries.get(address)
