@@ -1951,7 +1951,7 @@ SELECT t.id, found.id AS successor
 
       SELECT line.id
       FROM line
-      ORDER BY line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (now() AT TIME ZONE 'UTC')::date) DESC, line.id DESC
+      ORDER BY line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) DESC, line.id DESC
       LIMIT 1
     ) found
     WHERE t.id = ANY($1) AND (EXISTS (

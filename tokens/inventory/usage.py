@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
+from tokens.gitlab.kind import works
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.rate_limits import RateLimit, read_throttle
 from tokens.gitlab.succession import read_line
@@ -19,18 +20,17 @@ MOST_KNOWN = 100_000  # tokens whose ids are kept while the log is read; of more
 SHOWN = ("id", "kind", "account", "owner", "name", "state", "expires_at")
 
 # What a rotation has made of a token: whatever works, else the last.
-SUCCESSORS = """
+SUCCESSORS = f"""
     SELECT t.id, found.id AS successor
     FROM public.personal_access_tokens t
-    CROSS JOIN LATERAL ({whole}
+    CROSS JOIN LATERAL ({{whole}}
       SELECT line.id
       FROM line
-      ORDER BY line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > {today}) DESC, line.id DESC
+      ORDER BY {works("line")} DESC, line.id DESC
       LIMIT 1
     ) found
-    WHERE t.id = ANY(%(ids)s) AND ({direct})
-"""
-TODAY = "(now() AT TIME ZONE 'UTC')::date"
+    WHERE t.id = ANY(%(ids)s) AND ({{direct}})
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True)
@@ -111,5 +111,5 @@ def _successors(address: Address, ids: Iterable[int]) -> Mapping[int, int]:
         line = read_line(connection, preflight.check(connection, LIST))
         if line is None:
             return {}
-        statement = SUCCESSORS.format(whole=line.whole, direct=" OR ".join(line.direct), today=TODAY)
+        statement = SUCCESSORS.format(whole=line.whole, direct=" OR ".join(line.direct))
         return {row.id: row.successor for row in connection.rows(statement, ids=list(ids))}
