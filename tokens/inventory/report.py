@@ -11,6 +11,7 @@ from tokens import database
 from tokens.address import Address
 from tokens.database import Connection, array_literal
 from tokens.gitlab import preflight
+from tokens.gitlab.condition import Condition
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
@@ -40,6 +41,7 @@ from tokens.inventory.report_rows import (
     Top,
     TriedRow,
 )
+from tokens.inventory.tokens import COUNT
 from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
 from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
@@ -90,9 +92,9 @@ SOON = """
       CAST((SELECT COALESCE(sum(quarter), 0) FROM unwarned) AS bigint) AS unwarned_quarter
     FROM accounts
 """
-LET_IN_TODAY = LET_IN.format(today=TODAY)
 SOON_ENDING = (
-    f"{LET_IN_TODAY} AND {MAY_END.format(since=f'{TODAY} + 1', today=TODAY)} AND {ENDS_ON} <= {TODAY} + {QUARTER}"
+    f"{LET_IN.format(today=TODAY)} AND {MAY_END.format(since=f'{TODAY} + 1', today=TODAY)} "
+    f"AND {ENDS_ON} <= {TODAY} + {QUARTER}"
 )
 UNWARNED = """
     (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
@@ -127,14 +129,6 @@ TOKENS = f"""
     {{place}}
     ORDER BY {{order}}
 """  # noqa: S608 - constants
-
-COUNT = """
-    SELECT count(*) AS tokens
-    FROM public.personal_access_tokens t
-    LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE {condition}
-      AND {which}
-"""
 
 # By account first: of a million tokens far fewer accounts are left to be looked up.
 OWNERS = f"""
@@ -294,11 +288,11 @@ def report(
             read_forecast(connection, schema, selection, _days(demands.policy.today), ci=ci, memberships=False),
             soon,
             found.owners(),
-            found.tokens(found.ending(QUARTER), f"{ENDS_ON}, t.id", soon.quarter),
-            found.tokens(found.ending(QUARTER), f"{ENDS_ON}, t.id", soon.unwarned_quarter, unwarned=True),
+            found.tokens(found.ending, f"{ENDS_ON}, t.id", soon.quarter),
+            found.tokens(found.ending, f"{ENDS_ON}, t.id", soon.unwarned_quarter, unwarned=True),
             found.tokens(f"{WORKS} AND t.expires_at IS NULL AND t.last_used_at IS NULL", "t.created_at, t.id"),
             None if rule is None or days is None else found.bots(rule, days),
-            None if only or is_all else connection.row(COUNT.format(condition="TRUE", which=WORKS)).tokens,
+            None if only or is_all else connection.row(COUNT.format(condition=WORKS)).tokens,
             _read_others(connection, schema, ci, selection, demands.policy.today),
             None if usage is None else found.tried(usage),
             usage,
@@ -336,6 +330,10 @@ class _Reader:
     line: Line | None
     emails: bool
     usage: Usage | None
+
+    @property
+    def condition(self) -> Condition:
+        return self.selection.condition(self.schema)
 
     @property
     def not_renewed(self) -> str:
@@ -378,25 +376,24 @@ class _Reader:
     def parameters(self) -> Mapping[str, object]:
         """The values of the selection's condition, and of what logs say."""
         of_logs = {} if self.usage is None else logged_parameters(self.usage)
-        return {**self.selection.condition(self.schema).parameters, **of_logs}
+        return {**self.condition.parameters, **of_logs}
 
-    def ending(self, days: int) -> str:
-        """SQL: whether a token works and ends within this number of days, without a successor."""
-        may_end = MAY_END.format(since=f"{TODAY} + 1", today=TODAY)
-        return f"{LET_IN_TODAY} AND {may_end} AND {ENDS_ON} <= {TODAY} + {days} {self.not_renewed}"
+    @property
+    def ending(self) -> str:
+        """SQL: whether a token works and ends within a quarter, without a successor."""
+        return f"{SOON_ENDING} {self.not_renewed}"
 
     def accounts(self, ending: str) -> str:
         """SQL to begin with: the accounts of the tokens that are `ending`, and those that nobody is warned of."""
-        condition = self.selection.condition(self.schema)
-        return ACCOUNTS.format(condition=condition.sql, ending=ending, **self.words).strip()
+        return ACCOUNTS.format(condition=self.condition.sql, ending=ending, **self.words).strip()
 
     def soon(self) -> Soon:
-        statement = f"{self.accounts(self.ending(QUARTER))}{SOON}"
+        statement = f"{self.accounts(self.ending)}{SOON}"
         return Soon(**self.connection.row(statement, going_within=QUARTER, **self.parameters)._asdict())
 
     def tokens(self, which: str, order: str, total: int | None = None, *, unwarned: bool = False) -> Top[TokenRow]:
         """The first tokens of which `which` is true, and how many there are, which is counted unless it is known."""
-        condition = self.selection.condition(self.schema)
+        condition = self.condition
         statement = TOKENS.format(
             # Successors are dear to look for, and those of the tokens that are chosen will do.
             with_accounts=f"{self.accounts(SOON_ENDING)}," if unwarned else "WITH",
@@ -408,7 +405,7 @@ class _Reader:
         parameters = self.parameters if unwarned else condition.parameters
         rows = self.connection.rows(statement, going_within=QUARTER, **parameters)
         if total is None:
-            counting = COUNT.format(condition=condition.sql, which=which)
+            counting = COUNT.format(condition=f"{condition.sql}\n      AND {which}")
             total = int(self.connection.row(counting, **condition.parameters).tokens)
         found = (
             replace(
@@ -422,8 +419,7 @@ class _Reader:
         return Top(tuple(found), total)
 
     def owners(self) -> Top[OwnerRow]:
-        condition = self.selection.condition(self.schema)
-        statement = OWNERS.format(condition=condition.sql, **self.words)
+        statement = OWNERS.format(condition=self.condition.sql, **self.words)
         rows = self.connection.rows(statement, going_within=MONTH, **self.parameters)
         return _top(
             rows,
