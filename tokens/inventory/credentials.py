@@ -110,14 +110,7 @@ class Others:
 
     def narrowed(self, days: DateRange) -> "Others":
         """Those of them that work and end in these days."""
-        return Others(
-            self.main,
-            self.schema,
-            _narrowed(self.selection, days),
-            self.kinds,
-            self.sources,
-            self.unseen,
-        )
+        return replace(self, selection=_narrowed(self.selection, days))
 
     def each(self, asked: Callable[[Words], str], rest: str = "") -> Iterator[tuple[OtherKind, Any]]:
         """What `asked` wants to know of the kinds, row by row: SQL of a SELECT's list, and what follows its WHERE."""
@@ -246,20 +239,19 @@ class Others:
         return "\n      AND ".join(terms) or "true", values
 
     def _owner_terms(self, words: Words, values: dict[str, object]) -> Iterator[str]:
-        selection = self.selection
-        if not (selection.users or selection.groups or selection.projects):
+        selection, credential = self.selection, words.credential
+        has_places = selection.groups or selection.projects
+        if not (selection.users or has_places):
             return
         values |= {name: array_literal(ids) for name, ids in self._named.items()}
-        users = f"{words.user} = ANY(CAST(%(users)s AS bigint[]))" if words.credential.user else ""
-        places = [
-            "own.projects && CAST(%(projects)s AS bigint[])" if words.credential.projects else "",
-            "own.groups && CAST(%(groups)s AS bigint[])" if words.credential.groups else "",
-        ]
-        yield _any(
-            [*([users] if users and selection.users else []), *(one for one in places if one)]
-            if selection.groups or selection.projects
-            else [users]
-        )
+        terms = []
+        if selection.users and credential.user:
+            terms.append(f"{words.user} = ANY(CAST(%(users)s AS bigint[]))")
+        if has_places and credential.projects:
+            terms.append("own.projects && CAST(%(projects)s AS bigint[])")
+        if has_places and credential.groups:
+            terms.append("own.groups && CAST(%(groups)s AS bigint[])")
+        yield _any(terms)
 
     @cached_property
     def _named(self) -> dict[str, set[int]]:
@@ -338,9 +330,10 @@ def coming(
     A kind for which an option means nothing is left out. With `days` those count that work and end in these.
     """
     kinds = tuple(
-        kind for kind in OtherKind if kind not in leave_out and without_meaning(selection, BY_KIND[kind]) is None
+        kind
+        for kind, credential in BY_KIND.items()
+        if kind not in leave_out and credential.expires and without_meaning(selection, credential) is None
     )
-    kinds = tuple(kind for kind in kinds if BY_KIND[kind].expires)
     wanted = selection if days is None else _narrowed(selection, days)
     counts: dict[OtherKind, int | None] = dict.fromkeys(kinds)
     with _opened(connection, schema, ci, wanted, kinds) as found:
