@@ -280,7 +280,7 @@ def test_a_breakdown_has_every_kind_and_how_it_stands(gitlab_database: Address) 
     assert (kinds[Kind.IMPERSONATION].owner_inactive, kinds[Kind.IMPERSONATION].undated) == (1, 1)
     group = kinds[Kind.GROUP]
     assert (group.month, group.week, group.never_used, group.api) == (1, 0, 0, 1), "no scopes are api"
-    assert found.policy.maximum_lifetime == 90
+    assert found.demands.policy.maximum_lifetime == 90
 
 
 @pytest.mark.usefixtures("tokens")

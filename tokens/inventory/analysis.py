@@ -49,12 +49,8 @@ def analyze(address: Address, top: int | None = TOP) -> Analysis:
     with database.reading(address) as connection:
         schema = preflight.check(connection, ANALYZE)
         migration = read_background_migration(connection, schema)
-        dates = _count_dates(connection, top)
+        dates = tuple(
+            DateCount(ExpirationDate.stored_or_none(row.expires_at), row.tokens)
+            for row in connection.rows(COUNT_BY_DATE, top=top)
+        )
     return Analysis(migration, dates)
-
-
-def _count_dates(connection: database.Connection, top: int | None) -> tuple[DateCount, ...]:
-    return tuple(
-        DateCount(ExpirationDate.stored_or_none(row.expires_at), row.tokens)
-        for row in connection.rows(COUNT_BY_DATE, top=top)
-    )

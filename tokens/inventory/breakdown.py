@@ -12,7 +12,6 @@ from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, coun
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.scopes import has_scope
-from tokens.gitlab.settings import Policy
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
@@ -93,11 +92,6 @@ class Breakdown:
     kinds: tuple[KindBreakdown, ...]
     demands: Demands
     notes: tuple[str, ...] = ()
-
-    @property
-    def policy(self) -> Policy:
-        """How long tokens may live."""
-        return self.demands.policy
 
 
 def breakdown(

@@ -109,7 +109,8 @@ def facts(demands: Demands) -> Iterator[Fact]:
     if demands.has_granular:
         yield Fact("legacy tokens", _on_legacy(demands.rules, demands.policy.today))
     if demands.registration_tokens is not None:
-        yield Fact("runners", _on_runners(demands.registration_tokens))
+        allowed = "can register by registration tokens, which GitLab will remove"
+        yield Fact("runners", allowed if demands.registration_tokens else "register by authentication tokens alone")
     yield _on_inactive_bots(demands.policy, demands.clean_up)
     if demands.has_maintenance:
         on = "on: GitLab takes no changes from people, but from here they go through; a failover may be under way"
@@ -148,12 +149,6 @@ def _on_legacy(rules: Rules, today: ExpirationDate) -> str:
     since = "since" if rules.granular_only else "from"
     day = rules.granular_after.beside(today)
     return f"{since} {day} people can make fine-grained tokens alone; older ones go on working"
-
-
-def _on_runners(allowed: bool) -> str:
-    if allowed:
-        return "can register by registration tokens, which GitLab will remove"
-    return "register by authentication tokens alone"
 
 
 def _on_inactive_bots(policy: Policy, rule: CleanUp | None) -> Fact:
