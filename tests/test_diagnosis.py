@@ -319,6 +319,18 @@ def test_who_may_install_no_journal_is_told_who_may_and_granted_nothing_for_it(
     assert verbs.apply(nobody, plan).changed == 3
 
 
+@pytest.mark.newest_server
+def test_a_role_that_may_not_read_the_release_learns_all_the_rest(
+    gitlab_database: Address, superuser: Superuser, nobody: Address
+) -> None:
+    prescribed = least_privileges(gitlab_database, "Night Shift")["analyze"]
+    execute(superuser(gitlab_database), *prescribed, 'GRANT SELECT ON public.application_settings TO "Night Shift"')
+    found = findings(nobody)
+    assert found["connection"][0] is Verdict.OK
+    assert found["schema"][1].endswith("about release unknown")
+    assert found.keys() >= {"inactive bots", "timeouts", "clock"}
+
+
 @pytest.mark.each_release
 def test_the_release_of_a_bare_database_is_told(gitlab_database_at: Callable[[str], Address], revision: str) -> None:
     assert f"about release {revision}" in findings(gitlab_database_at(revision))["schema"][1]

@@ -28,8 +28,8 @@ from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import State, once
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.needs import CHANGE
-from tokens.gitlab.release import estimated_release
-from tokens.gitlab.schema import MIGRATIONS, Schema
+from tokens.gitlab.release import read_release
+from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
 from tokens.selection import Selection, refuse_everything, refuse_others
@@ -310,11 +310,6 @@ def read_gaps(connection: database.Connection, schema: Schema) -> list[Note]:
         Concern.UNKNOWN_SUPERSEDED: why_unknown(connection, schema),
     }
     return [Note(concern, text, 0) for concern, text in texts.items() if text]
-
-
-def read_release(connection: database.Connection, schema: Schema) -> str | None:
-    """GitLab's release as far as the database tells."""
-    return estimated_release(connection) if schema.has(MIGRATIONS) else None
 
 
 def _notes_on_selection(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from tokens import database
 from tokens.call import current
 from tokens.errors import TokensError
-from tokens.gitlab.release import readable_release
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import read_schema
 from tokens.targets.here.site import Site
 from tokens.targets.instance import Instance
@@ -26,5 +26,5 @@ def described(site: Site) -> Instance:
     if found.release is not None:
         return found
     with suppress(TokensError), database.reading(site.address) as connection:
-        return replace(found, release=readable_release(connection, read_schema(connection)))
+        return replace(found, release=read_release(connection, read_schema(connection)))
     return found

@@ -5,18 +5,17 @@ token that holds it: it deletes the bot, and the bot's tokens with it. A token h
 a number of days after its date, or after it was revoked.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tokens.counts import them
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.membership import FIRST_END
+from tokens.gitlab.release import numbers_of
 
 Version = tuple[int, int, float]
 """Major, minor, patch."""
 
-RELEASE = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
 MINORS = 12  # of a major release, since 16.0
 NEWEST_PATCH = float("inf")
 LONGEST = 36_600  # days; a date beyond them counts as one of then, so that no sum leaves the calendar
@@ -225,12 +224,12 @@ class _Held:
 
 def _span(release: str | None, off: int) -> tuple[Version, Version] | None:
     """The first and the last version that `release`, which may be `off` minor releases off, can mean."""
-    found = RELEASE.match(release.strip()) if release else None
-    if found is None:
+    numbers = numbers_of(release)
+    if numbers is None:
         return None
-    major, minor, patch = int(found[1]), int(found[2]), found[3]
+    major, minor, patch = numbers
     if off == 0:
-        return (major, minor, int(patch or 0)), (major, minor, NEWEST_PATCH if patch is None else int(patch))
+        return (major, minor, patch or 0), (major, minor, NEWEST_PATCH if patch is None else patch)
     minors = major * MINORS + minor
     return (*divmod(minors - off, MINORS), 0), (*divmod(minors + off, MINORS), NEWEST_PATCH)
 

@@ -4,12 +4,11 @@ Every night GitLab deletes the memberships whose date has come, and with the mem
 whatever date the tokens have.
 """
 
-import re
 from enum import Enum
 
-FOREVER_SINCE = (17, 9)
+from tokens.gitlab.release import numbers_of
 
-RELEASE = re.compile(r"v?(\d+)\.(\d+)", re.ASCII)
+FOREVER_SINCE = (17, 9)
 
 
 class MembershipRule(Enum):
@@ -28,8 +27,8 @@ def rule_of(release: str | None) -> MembershipRule:
     Where the release is not known, memberships lose their end: no release deletes a bot for that, whereas a date that
     GitLab 17.9 and later would never have set is one at which the bot is deleted.
     """
-    found = RELEASE.match(release.strip()) if release else None
-    if found is None or (int(found[1]), int(found[2])) >= FOREVER_SINCE:
+    numbers = numbers_of(release)
+    if numbers is None or numbers[:2] >= FOREVER_SINCE:
         return MembershipRule.FOREVER
     return MembershipRule.UNTIL_TOKEN
 

@@ -1,5 +1,7 @@
 """Which release of GitLab a bare database belongs to, as far as it tells."""
 
+import re
+
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import Needs
@@ -17,22 +19,19 @@ FIRST_MONTH = 2023 * 12 + 4  # GitLab 16.0 came in May 2023; since then a minor 
 FIRST_MAJOR = 16
 FREEZE = 15  # day of the month after which a migration comes with the next month's release
 
+RELEASE = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
 
-def estimated_release(connection: Connection) -> str | None:
-    """The release to which the newest migration belongs, such as `18.4`; None where nothing tells.
+
+def read_release(connection: Connection, schema: Schema) -> str | None:
+    """The release to which the newest migration belongs, such as `18.4`; None where nothing tells this role.
 
     GitLab names its migrations after the second in which they were written, and releases in the month's third week, so
     this may be one release off.
     """
-    version = connection.row(NEWEST_MIGRATION).version
-    return None if version is None else release_of(version)
-
-
-def readable_release(connection: Connection, schema: Schema) -> str | None:
-    """The same, and None where this role may not read it."""
     if not schema.has(MIGRATIONS) or preflight.missing_privileges(connection, NEEDS):
         return None
-    return estimated_release(connection)
+    version = connection.row(NEWEST_MIGRATION).version
+    return None if version is None else release_of(version)
 
 
 def release_of(migration: str) -> str | None:
@@ -43,3 +42,9 @@ def release_of(migration: str) -> str | None:
         return None
     major, minor = divmod(months, 12)
     return f"{FIRST_MAJOR + major}.{minor}"
+
+
+def numbers_of(release: str | None) -> tuple[int, int, int | None] | None:
+    """The major, the minor and the patch number of a release such as `17.11.1-ee`, or of `18.4`, which has no patch."""
+    found = RELEASE.match(release.strip()) if release else None
+    return (int(found[1]), int(found[2]), int(found[3]) if found[3] else None) if found else None

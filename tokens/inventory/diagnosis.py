@@ -14,7 +14,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OTHERS, OTHERS_IN_CI, SEALED, SEALED_IN_CI
 from tokens.gitlab.needs import ANALYZE, CHANGE, LIST_ACCOUNTS, REVOKE, ROTATE, WHOSE, Needs
 from tokens.gitlab.preflight import ServerState
-from tokens.gitlab.release import readable_release
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import TOKENS, Schema, read_schema
 from tokens.gitlab.succession import why_blind, why_unknown
 from tokens.inventory import policy
@@ -208,7 +208,7 @@ def _findings(connection: Connection, address: Address, release: str | None) -> 
     if state.rows_hidden:
         yield _schema(state, schema, None)
         return
-    estimate = readable_release(connection, schema)
+    estimate = read_release(connection, schema)
     yield _schema(state, schema, estimate)
     yield from _privileges(connection, state, schema)
     yield from _record_of_rotations(connection, schema)

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import read_release
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
@@ -13,6 +12,7 @@ from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, coun
 from tokens.gitlab.membership import BOT_GOES, BOT_GOES_ON, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
+from tokens.gitlab.release import read_release
 from tokens.gitlab.settings import beyond_maximum
 from tokens.gitlab.succession import why_blind
 from tokens.inventory import credentials

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tokens.call import to_type
-from tokens.change.plan import read_release
 from tokens.counts import counted
 from tokens.database import Connection
 from tokens.gitlab import preflight
@@ -12,6 +11,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import ENABLING_FLAG, FAULTY, CleanUp, clean_up, what_it_does
 from tokens.gitlab.kind import WORKS, Kind, kind_expression
 from tokens.gitlab.needs import LIST, Needs
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import (
     DEFAULT_LIFETIME,

@@ -9,7 +9,6 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import read_release
 from tokens.counts import counted
 from tokens.database import Connection
 from tokens.gitlab import preflight
@@ -17,6 +16,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, clean_up
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.needs import LIST
+from tokens.gitlab.release import numbers_of, read_release
 from tokens.gitlab.rules import BY_NUMBER, ENDS, Rule
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.inventory.forecast import Owner, OwnerType
@@ -27,7 +27,6 @@ from tokens.selection import EVERYTHING, Selection
 from tokens.unmatched import check_names
 
 AT_ONCE = 2000  # rows in one round trip
-RELEASE_PARTS = 2
 LAST_MINOR = 11  # of a major release
 
 
@@ -223,19 +222,12 @@ def simulated(
 
 def _at_least(exact: str | None, estimate: str | None) -> tuple[int, int] | None:
     """The major and the minor number of the release, or of the earlier one that an estimate may stand for."""
-    found = _parts(exact)
-    if found is not None or (found := _parts(estimate)) is None:
-        return found
-    major, minor = found
+    if numbers := numbers_of(exact):
+        return numbers[:2]
+    if not (numbers := numbers_of(estimate)):
+        return None
+    major, minor, _ = numbers
     return (major, minor - 1) if minor else (major - 1, LAST_MINOR)
-
-
-def _parts(release: str | None) -> tuple[int, int] | None:
-    """The major and the minor number of a release such as `17.11.1-ee`."""
-    numbers = (release or "").strip().removeprefix("v").split(".")[:RELEASE_PARTS]
-    return (
-        (int(numbers[0]), int(numbers[1])) if len(numbers) == RELEASE_PARTS and all(map(str.isdigit, numbers)) else None
-    )
 
 
 def _notes_on_release(rule: CleanUp | None, policy: Policy, scenario: Scenario) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from tokens import database
 from tokens.address import Address
 from tokens.change.kinds import KindCount, read_counts
-from tokens.change.plan import read_release
 from tokens.database import Connection
 from tokens.errors import StatementTimeout, UsageError
 from tokens.gitlab import preflight
@@ -20,6 +19,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import TODAY, State, once
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.settings import Policy, read_policy

@@ -10,7 +10,6 @@ from typing import Any
 from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
-from tokens.change.plan import read_release
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.credentials import BY_KIND, OtherKind
@@ -19,6 +18,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.needs import WHOSE, Needs
 from tokens.gitlab.plaintext import read_prefix
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.sealed import sealed

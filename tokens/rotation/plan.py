@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import read_release
 from tokens.counts import counted, first_few
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
@@ -14,6 +13,7 @@ from tokens.gitlab.expiration import FURTHEST, ExpirationDate
 from tokens.gitlab.kind import PROJECT_BOT, State
 from tokens.gitlab.membership import MembershipRule, ends_before, rule_of
 from tokens.gitlab.needs import ROTATE
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy, read_policy, read_rules
 from tokens.gitlab.succession import PREDECESSOR, why_unknown

@@ -7,7 +7,7 @@ from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.facts import Facts, read_facts, read_superseded
 from tokens.change.notes import Note, changed_since, guards, notes, old_plan
-from tokens.change.plan import Plan, RunKind, read_gaps, read_release
+from tokens.change.plan import Plan, RunKind, read_gaps
 from tokens.change.revocation import Ends, notes_on_ends, read_ends
 from tokens.database import Connection
 from tokens.errors import Refused, RunComplete, UsageError
@@ -15,6 +15,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState

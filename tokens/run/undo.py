@@ -8,7 +8,7 @@ from tokens.call import to_type
 from tokens.change.bots import read_doomed
 from tokens.change.facts import read_superseded
 from tokens.change.notes import Note, doomed, guards, left_out_superseded, maintenance, past, superseded_note
-from tokens.change.plan import Plan, RunKind, read_gaps, read_release
+from tokens.change.plan import Plan, RunKind, read_gaps
 from tokens.change.revocation import notes_on_returns, read_returns
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
@@ -17,6 +17,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.needs import CHANGE, Needs
+from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
