@@ -82,19 +82,6 @@ class Step(StrEnum):
     MONTH = "month"
 
 
-@dataclass(frozen=True)
-class Day:
-    """What ends on one day: tokens, and credentials that were named, by their kind; and memberships of bots."""
-
-    day: date
-    by_kind: Mapping[Kind | OtherKind, int]
-    memberships: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return sum(self.by_kind.values())
-
-
 class OwnerType(StrEnum):
     """What a token belongs to: a person or service account, or the project or group of a bot."""
 
@@ -113,13 +100,16 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Event:
-    """What ends on one day, of all owners together (None) or of one."""
+class Day:
+    """What ends on one day: tokens, and credentials that were named, by their kind; and memberships of bots.
+
+    That is of one owner, or of all together (None).
+    """
 
     day: date
-    owner: Owner | None
     by_kind: Mapping[Kind | OtherKind, int]
     memberships: int = 0
+    owner: Owner | None = None
 
     @property
     def tokens(self) -> int:
@@ -271,7 +261,7 @@ def _memberships(connection: Connection, schema: Schema, selection: Selection, w
 
 def events(
     address: Address, selection: Selection, days: int, *, ci: Address | None = None, revoked: bool = False
-) -> tuple[tuple[Event, ...], tuple[str, ...]]:
+) -> tuple[tuple[Day, ...], tuple[str, ...]]:
     """The same day by day, for a calendar: by owner if the selection names users, groups or projects; and the notes.
 
     The memberships are only in those of all owners together.
@@ -282,7 +272,7 @@ def events(
     """
     if not (selection.users or selection.groups or selection.projects):
         every = forecast(address, selection, days, ci=ci, revoked=revoked)
-        return tuple(Event(day.day, None, day.by_kind, day.memberships) for day in every.days), every.notes
+        return every.days, every.notes
     if selection.others:
         raise UsageError("A calendar by owner has access tokens alone: leave the other kinds out.")
     with database.reading(address) as connection:
@@ -305,7 +295,7 @@ def events(
             f"{len(counts):,} events are more than a calendar takes ({MOST_EVENTS:,}): choose fewer owners, or leave "
             "--user, --group and --project out for one event a date."
         )
-    return tuple(Event(day, owner, by_kind) for (day, owner), by_kind in counts.items()), notes
+    return tuple(Day(day, by_kind, owner=owner) for (day, owner), by_kind in counts.items()), notes
 
 
 @dataclass(frozen=True)

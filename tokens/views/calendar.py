@@ -7,17 +7,15 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import islice
 
-from icalendar import Alarm, Calendar
-from icalendar import Event as CalendarEvent
+from icalendar import Alarm, Calendar, Event
 from icalendar.enums import TRANSP
 
 from tokens.call import Call, current
 from tokens.counts import counted
 from tokens.errors import Refused
 from tokens.gitlab.kind import Kind, State
-from tokens.gitlab.rules import ENDS
-from tokens.inventory.forecast import MOST_EVENTS, Event, Owner, OwnerType
-from tokens.inventory.simulation import Difference, Simulation
+from tokens.inventory.forecast import MOST_EVENTS, Day, Owner, OwnerType
+from tokens.inventory.simulation import Simulation
 from tokens.selection import EVERY_KIND, Selection
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
@@ -30,13 +28,13 @@ AHEAD = timedelta(days=7)
 OPTIONS = {OwnerType.USER: "--user", OwnerType.PROJECT: "--project", OwnerType.GROUP: "--group"}
 
 
-def lines(events: Iterable[Event], instance: Instance, selection: Selection, made_at: datetime) -> Iterator[str]:
+def lines(days: Iterable[Day], instance: Instance, selection: Selection, made_at: datetime) -> Iterator[str]:
     """The lines of a calendar, each with the carriage return that belongs before its end; `made_at` is in UTC.
 
     The calendar of a selection and its events keep their UIDs, whatever an owner or GitLab's release is called by then.
     """
     name = f"Tokens of {printable(instance.name or 'GitLab')} that expire"
-    made = (_event(one, instance, selection, made_at) for one in events)
+    made = (_event(one, instance, selection, made_at) for one in days)
     yield from _lines(_uid(instance, "calendar", str(selection)), name, made)
 
 
@@ -68,7 +66,7 @@ def endings(found: Simulation, instance: Instance, selection: Selection, made_at
 def _by_night(found: Simulation) -> list[tuple[date, Owner | None, int]]:
     numbers: Counter[date] = Counter()
     for one in found.counts:
-        if one.worked and one.rule.effect in ENDS and one.difference is not Difference.SPARED:
+        if one.ends:
             numbers[one.night] += one.tokens
     return [(night, None, tokens) for night, tokens in sorted(numbers.items())]
 
@@ -83,27 +81,27 @@ def _by_owner(found: Simulation) -> list[tuple[date, Owner | None, int]]:
     return numbers
 
 
-def _lines(uid: uuid.UUID, name: str, events: Iterable[CalendarEvent]) -> Iterator[str]:
+def _lines(uid: uuid.UUID, name: str, events: Iterable[Event]) -> Iterator[str]:
     calendar = Calendar.new(uid=uid, prodid=f"-//invoke-gitlab-tokens//gitlab-tokens {__version__}//EN", name=name)
     for event in events:
         calendar.add_component(event)
     yield from (f"{line}\r" for line in calendar.to_ical().decode().split("\r\n")[:-1])
 
 
-def _event(event: Event, instance: Instance, selection: Selection, made_at: datetime) -> CalendarEvent:
-    owner = event.owner
+def _event(day: Day, instance: Instance, selection: Selection, made_at: datetime) -> Event:
+    owner = day.owner
     of = f" of {_name(owner)}" if owner else ""
     ends = [
-        *([f"{counted(event.tokens, 'token')}{of} {_verb('expire', event.tokens)}"] if event.tokens else []),
-        *([f"{_memberships(event.memberships)} {_verb('end', event.memberships)}"] if event.memberships else []),
+        *([f"{counted(day.tokens, 'token')}{of} {_verb('expire', day.tokens)}"] if day.tokens else []),
+        *([f"{_memberships(day.memberships)} {_verb('end', day.memberships)}"] if day.memberships else []),
     ]
-    uid = _uid(instance, str(event.day), f"{owner.type} {owner.id}" if owner else "")
-    return _entry(uid, event.day, ", ".join(ends), _description(event, selection), made_at)
+    uid = _uid(instance, str(day.day), f"{owner.type} {owner.id}" if owner else "")
+    return _entry(uid, day.day, ", ".join(ends), _description(day, selection), made_at)
 
 
-def _entry(uid: uuid.UUID, day: date, summary: str, description: str, made_at: datetime) -> CalendarEvent:
+def _entry(uid: uuid.UUID, day: date, summary: str, description: str, made_at: datetime) -> Event:
     """An event of a whole day, with a reminder."""
-    found = CalendarEvent.new(
+    found = Event.new(
         uid=uid,
         stamp=made_at,
         start=day,
@@ -122,30 +120,30 @@ def _uid(instance: Instance, *parts: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_URL, "\n".join([instance.url or instance.name or "", *parts]))
 
 
-def _description(event: Event, selection: Selection) -> str:
+def _description(day: Day, selection: Selection) -> str:
     """How many of which kind, what the end of a membership means, and the command that lists the tokens."""
-    found = [f"{counted(event.by_kind[kind], f'{kind} token')}" for kind in Kind if event.by_kind.get(kind)]
-    if event.memberships:
+    found = [f"{counted(day.by_kind[kind], f'{kind} token')}" for kind in Kind if day.by_kind.get(kind)]
+    if day.memberships:
         found.append("GitLab deletes a bot at the end of its membership.")
-    owner = event.owner
+    owner = day.owner
     # Ids may be in no file any more, and no option chooses bots that have lost their place.
     is_told = owner is None or (owner.name and (owner.type is not OwnerType.USER or "/" not in owner.name))
-    if event.tokens and selection.ids is None and is_told:
-        found.append(Call(target=current().target).line("list", *_choosing(event, selection)))  # read elsewhere
+    if day.tokens and selection.ids is None and is_told:
+        found.append(Call(target=current().target).line("list", *_choosing(day, selection)))  # read elsewhere
     return "\n".join(found)
 
 
-def _choosing(event: Event, selection: Selection) -> Iterator[object]:
+def _choosing(day: Day, selection: Selection) -> Iterator[object]:
     """The options of `list` that choose the tokens of an event."""
-    yield from ("--expires", event.day)
+    yield from ("--expires", day.day)
     if selection.kinds not in (None, EVERY_KIND) or selection.others:
         named = [*(kind for kind in Kind if kind in (selection.kinds or ())), *selection.others]
         yield from ("--kind", ",".join(sorted(named)))
     if selection.states != {State.ACTIVE}:
         yield from ("--state", ",".join(sorted(selection.states)))
-    if event.owner and event.owner.name:
+    if day.owner and day.owner.name:
         selection = replace(selection, users=(), groups=(), projects=())
-        yield from (OPTIONS[event.owner.type], printable(event.owner.name))
+        yield from (OPTIONS[day.owner.type], printable(day.owner.name))
     yield from criteria(selection)
 
 
