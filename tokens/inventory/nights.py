@@ -255,7 +255,7 @@ MEMBERSHIPS = """
       count(*) FILTER (WHERE u.user_type IS DISTINCT FROM 6) AS of_others
     FROM public.members m
     JOIN public.users u ON u.id = m.user_id
-    {cleaned}
+    LEFT JOIN cleaned_changed cleaned ON cleaned.user_id = u.id
     LEFT JOIN ended_changed ended ON ended.user_id = u.id
     WHERE m.requested_at IS NULL
       AND m.expires_at <= {last}
@@ -396,7 +396,6 @@ class Nights:
     def memberships(self) -> str:
         """By night, how many memberships end."""
         return self._with() + MEMBERSHIPS.format(
-            cleaned="LEFT JOIN cleaned_changed cleaned ON cleaned.user_id = u.id",
             is_removed=self.resolved.is_removed("m.id"),
             today=SIMULATED_TODAY,
             last=LAST,

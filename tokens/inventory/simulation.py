@@ -215,7 +215,7 @@ def simulated(
             tuple(asked.memberships()),
             without,
             notes,
-            None if uses is None else asked.in_use(uses),
+            None if uses is None else asked.in_use(),
             asked,
         )
 
@@ -254,8 +254,8 @@ class _Asked:
     connection: Connection
     nights: Nights
 
-    def in_use(self, uses: Uses) -> InUse:
-        row = self._row(self.nights.in_use())
+    def in_use(self) -> InUse:
+        row, uses = self._row(self.nights.in_use()), self.nights.uses
         return InUse(row.used, row.daily, uses.since, uses.days)
 
     def counts(self) -> Iterator[Count]:
@@ -271,14 +271,13 @@ class _Asked:
     def tokens(self, first: int | None) -> Iterator[TokenEvent]:
         statement = self.nights.tokens()
         for row in self.connection.stream(statement, AT_ONCE, **self.nights.values(statement, first)):
-            expires_at = ExpirationDate.stored_or_none(row.expires_at)
             yield TokenEvent(
                 self._night(row.night),
                 BY_NUMBER[row.rule],
                 Difference(row.difference),
                 row.worked,
                 row.id,
-                expires_at,
+                ExpirationDate.stored_or_none(row.expires_at),
                 Kind(row.kind),
                 row.account,
                 row.owner,
