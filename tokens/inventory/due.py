@@ -18,7 +18,7 @@ from tokens.gitlab.ownership import PLACE, owner_shown
 from tokens.gitlab.rules import LET_IN
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
-from tokens.gitlab.succession import read_line, why_blind
+from tokens.gitlab.succession import Line, read_line, why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
@@ -163,7 +163,7 @@ def due(
         others: Mapping[OtherKind, int | None] = {}
         if counts_others and not selection.others:
             others = credentials.coming(connection, schema, ci, selection, window)
-        each = tuple(each_token(connection, schema, condition, most_of_each, due_within=warn))
+        each = tuple(each_token(connection, schema, condition, works_and_ends(line), most_of_each, warn))
         in_use = None if usage is None else sum(expired_in_use(connection, schema, condition, usage).values())
         nothing = not any(row.warning for row in rows)
         notes = notes_on_selection(connection, schema, selection, nothing=nothing)
@@ -187,10 +187,9 @@ def _due(words: Words, ends: str) -> str:
     )
 
 
-def works_and_ends(connection: Connection, schema: Schema) -> str:
+def works_and_ends(line: Line | None) -> str:
     """SQL: whether a token lets its owner in, and nothing has replaced it that works."""
     let_in = LET_IN.format(today=TODAY)
-    line = read_line(connection, schema)
     return f"({let_in} AND NOT {line.has_live})" if line else let_in
 
 
@@ -205,21 +204,20 @@ def expired_in_use(connection: Connection, schema: Schema, condition: Condition,
 
 
 def each_token(
-    connection: Connection, schema: Schema, condition: Condition, most: int | None, due_within: int | None = None
+    connection: Connection, schema: Schema, condition: Condition, ends: str, most: int | None, within: int = FOR_EVER
 ) -> Iterator[DueToken]:
-    """The tokens that stop working within this number of days, else all that will ever; none without `most`."""
+    """The tokens of which `ends` is true, and within this number of days; none without `most`."""
     if most is None:
         return
-    within = FOR_EVER if due_within is None else due_within
     statement = EACH.format(
         kind=kind_expression(schema),
         owner=owner_shown(schema),
         place=PLACE.strip(),
         condition=condition.sql,
-        ends=works_and_ends(connection, schema),
+        ends=ends,
         today=TODAY,
     )
-    found = list(connection.rows(once(statement), going_within=within, each_most=most, **condition.parameters))
+    found = connection.rows(once(statement), going_within=within, each_most=most, **condition.parameters)
     if len(found) > most:
         raise Refused(
             f"--each would show more than {most:,} tokens, which is too much for monitoring: choose fewer, such as "

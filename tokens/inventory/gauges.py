@@ -14,7 +14,7 @@ from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
 from tokens.gitlab.release import read_release
 from tokens.gitlab.settings import beyond_maximum
-from tokens.gitlab.succession import why_blind
+from tokens.gitlab.succession import read_line, why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use, require_all, works_and_ends
@@ -146,7 +146,7 @@ def gauges(
         check_names(connection, schema, selection)
         condition = selection.condition(schema)
         parts = {"kind": kind_expression(schema), "today": TODAY, "condition": condition.sql}
-        ends = works_and_ends(connection, schema)
+        ends = works_and_ends(read_line(connection, schema))
         statement = GAUGES.format(
             works=WORKS,
             ends=ends,
@@ -166,7 +166,7 @@ def gauges(
         }
         statement = once(FULLEST_DAY.format(ends=ends, **parts))
         day = connection.row(statement, going_within=CLIFF_WITHIN, **condition.parameters)
-        each = tuple(each_token(connection, schema, condition, most_of_each))
+        each = tuple(each_token(connection, schema, condition, ends, most_of_each))
         in_use = None if usage is None else expired_in_use(connection, schema, condition, usage)
         notes = notes_on_selection(connection, schema, selection, nothing=not rows)
         lag = read_lag(connection)
