@@ -403,7 +403,7 @@ class Nights:
         )
 
     def irreplaceable(self) -> str:
-        """How many people's tokens end when no other like them can be made; asks for `simulated_granular_after`."""
+        """How many people's tokens end when no other like them can be made."""
         return self._with(LIVES) + IRREPLACEABLE.format(today=SIMULATED_TODAY)
 
     def values(self, statement: str, first: int | None = None) -> Mapping[str, object]:

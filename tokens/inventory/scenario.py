@@ -118,27 +118,27 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A scenario in ids. `notes` are sentences about what it does and does not do here."""
+    """A scenario in ids. `notes` are sentences about what it does and does not do here.
+
+    `removed_user` is who loses access with `removed_members`; None where another membership keeps it.
+    """
 
     scenario: Scenario
     blocked: tuple[int, ...] = ()
     removed_user: int | None = None
     removed_members: tuple[int, ...] = ()
-    keeps_access: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> Mapping[str, object]:
-        """The values of the SQL below."""
-        found: dict[str, object] = {}
-        if self.blocked:
-            found["simulated_blocked"] = array_literal(self.blocked)
-        if self.removed_user is not None:
-            found["simulated_removed_user"] = self.removed_user
-            found["simulated_removed_members"] = array_literal(self.removed_members)
-        if self.scenario.max_lifetime is not None:
-            found["simulated_maximum"] = self.scenario.max_lifetime
-        return found
+        """The values that a statement about it may ask for."""
+        return {
+            "simulated_blocked": array_literal(self.blocked),
+            "simulated_removed_user": self.removed_user,
+            "simulated_removed_members": array_literal(self.removed_members),
+            "simulated_maximum": self.scenario.max_lifetime,
+            "simulated_granular_after": self.scenario.granular_after and str(self.scenario.granular_after),
+        }
 
     @property
     def blocked_sql(self) -> str:
@@ -146,8 +146,7 @@ class Resolved:
 
     @property
     def removed_sql(self) -> str:
-        loses = self.removed_user is not None and not self.keeps_access
-        return "CAST(%(simulated_removed_user)s AS bigint)" if loses else "NULL"
+        return "NULL" if self.removed_user is None else "CAST(%(simulated_removed_user)s AS bigint)"
 
     def is_removed(self, member: str) -> str:
         """SQL: whether the membership with this id is one of those that are taken away."""
@@ -201,8 +200,8 @@ def resolve(
         notes.append(f"{user.username} stays a member by {inherited.path}, with the role there: no token loses access.")
     else:
         notes.append(f"What {user.username} reaches in {path} by an invited group is not looked at.")
-    ids = tuple(row.id for row in members)
-    return Resolved(scenario, tuple(blocked), user.id, ids, inherited is not None, tuple(notes))
+    loses = user.id if inherited is None else None
+    return Resolved(scenario, tuple(blocked), loses, tuple(row.id for row in members), tuple(notes))
 
 
 def _selection(

@@ -317,15 +317,14 @@ class _Asked:
         return int(self._row(WITHOUT_TOKENS).bots)
 
     def notes_on_replacing(self) -> Iterator[str]:
-        day = self.nights.resolved.scenario.granular_after
-        if day is None:
+        if self.nights.resolved.scenario.granular_after is None:
             return
-        number = self._row(self.nights.irreplaceable(), simulated_granular_after=str(day)).tokens
+        number = self._row(self.nights.irreplaceable()).tokens
         people = counted(number, "of these tokens is a person's", "of these tokens are people's")
         yield f"{people}, and no other like it can be made when it stops working."
 
-    def _row(self, statement: str, **values: object) -> Any:
-        return self.connection.row(statement, **self.nights.values(statement), **values)
+    def _row(self, statement: str) -> Any:
+        return self.connection.row(statement, **self.nights.values(statement))
 
     def _rows(self, statement: str) -> Sequence[Any]:
         return self.connection.rows(statement, **self.nights.values(statement))
