@@ -17,7 +17,7 @@ from tokens.gitlab.schema import (
     read_schema,
 )
 from tokens.gitlab.scopes import KNOWN, used_scopes
-from tokens.gitlab.settings import read_maximum
+from tokens.gitlab.settings import read_policy
 from tokens.selection import EVERYTHING, Selection, described
 from tokens.spelling import meant
 
@@ -241,7 +241,7 @@ def why_none(connection: Connection, schema: Schema, selection: Selection) -> st
 
 def _first_unfulfilled(connection: Connection, schema: Schema, selection: Selection) -> str:
     """The first criterion that no token fulfils, kind and state apart, in a sentence."""
-    if selection.beyond_maximum and read_maximum(connection, schema) is None:
+    if selection.beyond_maximum and read_policy(connection, schema).maximum_lifetime is None:
         return "This instance sets no maximum lifetime, so no date is beyond it: leave --beyond-maximum out."
     for names in SINGLE_CRITERIA:
         alone = replace(EVERYTHING, **{name: getattr(selection, name) for name in names})

@@ -19,7 +19,6 @@ from tokens.gitlab.schema import (
     USER_DETAILS,
     USERS,
 )
-from tokens.gitlab.succession import PREDECESSOR
 
 # What a statement leaves out where it is absent: not every release from 16.0 on has it, or GitLab is about to drop it.
 OPTIONAL = {
@@ -108,7 +107,7 @@ CHANGE = Needs(
             "scopes",
             "impersonation",
             "last_used_at",
-            PREDECESSOR,
+            "previous_personal_access_token_id",
             *FLAGS,
             *TIMES,
         ),

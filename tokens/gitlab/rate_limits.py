@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokens.database import Connection
+from tokens.gitlab import preflight
+from tokens.gitlab.needs import Needs
 from tokens.gitlab.schema import SETTINGS, Schema
 from tokens.gitlab.settings import read_current
 
@@ -16,10 +18,7 @@ DEFAULT_TRIES, DEFAULT_SECONDS, DEFAULT_BAN = 10, 60, 3600
 
 # Since 14.3, each a column of its own.
 COLUMNS = tuple(f"throttle_{THROTTLE}_{name}" for name in ("enabled", "requests_per_period", "period_in_seconds"))
-MAY_READ = """
-    SELECT bool_and(has_column_privilege('public.application_settings', name, 'SELECT'))
-    FROM unnest(CAST(%(names)s AS text[])) name
-"""
+NEEDS = Needs(reads={SETTINGS: ("id", *COLUMNS)})
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,9 @@ class RateLimit:
 
 def read_throttle(connection: Connection, schema: Schema) -> RateLimit | None:
     """The limit on calls without a token that GitLab accepts; None where it cannot be seen."""
-    if not schema.has(SETTINGS, "id", *COLUMNS):
+    if not schema.has(SETTINGS, "id", *COLUMNS) or preflight.missing_privileges(connection, NEEDS):
         return None
-    (may_read,) = connection.row(MAY_READ, names=list(COLUMNS))
-    current = read_current(connection, [", ".join(COLUMNS)]) if may_read else {}
+    current = read_current(connection, [", ".join(COLUMNS)])
     if not current:
         return None
     enabled, tries, seconds = current.values()

@@ -106,12 +106,6 @@ def read_current(connection: Connection, columns: Sequence[str]) -> dict[str, An
     return {} if row is None else row._asdict()
 
 
-def read_maximum(connection: Connection, schema: Schema) -> int | None:
-    """The maximum lifetime of new tokens in days, None where the instance sets none."""
-    columns = [MAXIMUM] if schema.has(SETTINGS, "id", MAXIMUM) else []
-    return read_current(connection, columns).get(MAXIMUM)
-
-
 def beyond_maximum(schema: Schema) -> str:
     """SQL: whether the date of a token `t`, or its lack of one, is beyond the maximum lifetime of today."""
     return BEYOND_MAXIMUM if schema.has(SETTINGS, "id", MAXIMUM) else "FALSE"
