@@ -148,14 +148,11 @@ def _of_another_kind(kind: OtherKind, row: Any) -> KindBreakdown:
 
 
 def _counts_of_others(words: Words) -> str:
-    def within(days: int) -> str:
-        return f"{words.works} AND {words.moment} < CAST({TODAY} + {days + 1} AS timestamptz)"
-
     counts = {
         "active": words.works,
-        "week": within(7),
-        "month": within(30),
-        "quarter": within(90),
+        "week": f"{words.works} AND {words.ends_within(7)}",
+        "month": f"{words.works} AND {words.ends_within(30)}",
+        "quarter": f"{words.works} AND {words.ends_within(90)}",
         "undated": f"{words.works} AND {words.moment} IS NULL",
         "expired": words.is_in(State.EXPIRED),
         "revoked": words.is_in(State.REVOKED),

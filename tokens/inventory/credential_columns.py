@@ -71,6 +71,10 @@ class Words:
     def works(self) -> str:
         return self.is_in(State.ACTIVE)
 
+    def ends_within(self, days: int) -> str:
+        """Whether it stops working before the end of the day (UTC) that is this number of days from today."""
+        return f"{self.moment} < CAST({TODAY} + {days + 1} AS timestamptz)"
+
     def is_in(self, state: State) -> str:
         """Whether it is in this state; one that is revoked and expired counts as revoked."""
         revoked = "".join(self.credential.known(self.schema, self.credential.revoked))

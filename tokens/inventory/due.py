@@ -158,8 +158,7 @@ def due(
         window = DateRange(today, today + warn, from_now=True)
         with credentials.named(connection, schema, ci, selection) as named:
             require_all(named)
-            ends = f"CAST({TODAY} + {critical + 1} AS timestamptz)"
-            rows += [row for _, row in named.narrowed(window).each(lambda words: _due(words, ends))]
+            rows += [row for _, row in named.narrowed(window).each(lambda words: _due(words, critical))]
         others: Mapping[OtherKind, int | None] = {}
         if counts_others and not selection.others:
             others = credentials.coming(connection, schema, ci, selection, window)
@@ -180,10 +179,10 @@ def require_all(named: Others) -> None:
         raise Refused(" ".join(named.notes))
 
 
-def _due(words: Words, ends: str) -> str:
+def _due(words: Words, critical: int) -> str:
     return (
         f"CAST(min(CAST({words.moment} AT TIME ZONE 'UTC' AS date)) AS text) AS first, count(*) AS warning, "
-        f"count(*) FILTER (WHERE {words.moment} < {ends}) AS critical"
+        f"count(*) FILTER (WHERE {words.ends_within(critical)}) AS critical"
     )
 
 

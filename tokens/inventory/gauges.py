@@ -185,10 +185,9 @@ def gauges(
 
 
 def _gauges(words: Words) -> str:
-    within = {days: f"{words.moment} < CAST({TODAY} + {days + 1} AS timestamptz)" for days in (7, 30, 60, 90)}
     counts = {
         **{state.value: words.is_in(state) for state in State},
-        **{f"within_{days}": f"{words.works} AND {ends}" for days, ends in within.items()},
+        **{f"within_{days}": f"{words.works} AND {words.ends_within(days)}" for days in (7, 30, 60, 90)},
         "undated": f"{words.works} AND {words.moment} IS NULL",
     }
     columns = [f"count(*) FILTER (WHERE {sql}) AS {name}" for name, sql in counts.items()]
