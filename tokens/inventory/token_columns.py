@@ -139,13 +139,13 @@ class Expression:
     sort: str
 
 
-def _cleaned(*, has_clean_up: bool) -> str:
-    return "clean_up.day" if has_clean_up else "CAST(NULL AS date)"
+def _cleaned(rule: CleanUp | None) -> str:
+    return "clean_up.day" if rule else "CAST(NULL AS date)"
 
 
-def expressions(schema: Schema, flags: str, *, has_clean_up: bool, has_log: bool = False) -> Mapping[str, Expression]:
+def expressions(schema: Schema, flags: str, rule: CleanUp | None, *, has_log: bool = False) -> Mapping[str, Expression]:
     calls, refused = (CALLS_A_DAY, REFUSED) if has_log else ("CAST(NULL AS float8)", "CAST(NULL AS bigint)")
-    cleaned = _cleaned(has_clean_up=has_clean_up)
+    cleaned = _cleaned(rule)
     owner = owner_shown(schema)
     kind = kind_expression(schema)
     description = "t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)"
@@ -179,7 +179,7 @@ def expressions(schema: Schema, flags: str, *, has_clean_up: bool, has_log: bool
     return {name: Expression(sql, sort) for name, (sql, sort) in found.items()}
 
 
-def flags(connection: Connection, schema: Schema, *, has_clean_up: bool, has_log: bool = False) -> Condition:
+def flags(connection: Connection, schema: Schema, rule: CleanUp | None, *, has_log: bool = False) -> Condition:
     """An array of the flags that a token has, in the order of FLAG_NAMES."""
     # GitLab lets people replace a legacy token by a fine-grained one alone.
     granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
@@ -189,7 +189,7 @@ def flags(connection: Connection, schema: Schema, *, has_clean_up: bool, has_log
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
     conditions = {
         "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
-        "clean-up": f"{_cleaned(has_clean_up=has_clean_up)} IS NOT NULL",
+        "clean-up": f"{_cleaned(rule)} IS NOT NULL",
         "beyond-maximum": f"{WORKS} AND {beyond_maximum(schema)}",
         "in-its-grace": f"{WORKS} AND {replaced}",
         "successor-works": f"NOT {WORKS} AND {replaced}",

@@ -174,8 +174,8 @@ def whose(
 def _access_tokens(
     connection: Connection, schema: Schema, digests: list[str], rule: CleanUp | None, inactive_days: int | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    flags = columns.flags(connection, schema, has_clean_up=rule is not None)
-    known = columns.expressions(schema, flags.sql, has_clean_up=rule is not None)
+    flags = columns.flags(connection, schema, rule)
+    known = columns.expressions(schema, flags.sql, rule)
     line = read_line(connection, schema)
     replaced_by = REPLACED_BY.format(whole=line.whole) if line else "CAST('{}' AS bigint[])"
     shown = {**{name: known[name].sql for name in COLUMNS}, "replaced_by": replaced_by}
