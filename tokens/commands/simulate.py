@@ -15,7 +15,6 @@ from tokens.commands.options.selecting import to_count
 from tokens.commands.options.values import FIRST, free_text, number_or_all, words
 from tokens.commands.show import show
 from tokens.errors import UsageError
-from tokens.inventory.nights import Uses
 from tokens.inventory.scenario import Scenario
 from tokens.inventory.simulation import simulated
 from tokens.selection import Selection, refuse_others
@@ -110,10 +109,10 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
     """
     site = locate()
     instance = described(site) if output == "json" else site.instance  # before the transaction begins
-    uses = None if asked.logs is None else _uses(environment, asked.logs)
+    usage = None if asked.logs is None else read(environment, asked.logs) or Usage()
     with ExitStack() as stack:
         with environment.announced("Going through the nights"):
-            opened = simulated(site.address, asked.selection, asked.scenario, release=site.release, uses=uses)
+            opened = simulated(site.address, asked.selection, asked.scenario, release=site.release, usage=usage)
             found = stack.enter_context(opened)
         environment.note(found.notes)
 
@@ -130,14 +129,6 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
             csv=lambda: view.as_csv(found, asked.by, asked.rows),
             ics=ics,
         )
-
-
-def _uses(environment: Environment, logs: tuple[Log, ...]) -> Uses:
-    """The tokens that GitLab let in, by these logs."""
-    usage = read(environment, logs) or Usage()
-    used = [use for use in usage.by_token.values() if use.is_used]
-    daily = frozenset(use.id for use in used if use.is_daily(usage.days))
-    return Uses({use.id: use.calls_a_day(usage.days) for use in used}, daily, usage.since, usage.days)
 
 
 def _member(environment: Environment, name: str) -> str:

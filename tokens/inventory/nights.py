@@ -17,6 +17,7 @@ from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
 from tokens.inventory.scenario import SIMULATED_TODAY, Resolved
 from tokens.selection import EVERYTHING, Selection
+from tokens.usage.reading import Usage
 
 RULES_A_DAY = 32
 
@@ -306,24 +307,11 @@ TOLD_OF = """
 
 
 @dataclass(frozen=True)
-class Uses:
-    """What a log knows: calls a day of each token that GitLab let in, which of them are used daily.
-
-    It begins at `since` (ISO 8601, UTC) and has this number of days.
-    """
-
-    calls_a_day: Mapping[int, float] = field(default_factory=dict)
-    daily: frozenset[int] = frozenset()
-    since: str = ""
-    days: int = 0
-
-
-@dataclass(frozen=True)
 class Nights:
     """The statements about one selection and one decision, on one schema.
 
     `release` is the least that it can be, major and minor number; `bots` are those that the clean-up takes and their
-    nights, by world, as literals of arrays, once `taken` has been asked.
+    nights, by world, as literals of arrays, once `taken` has been asked. `usage` is what logs say.
     """
 
     schema: Schema
@@ -333,7 +321,7 @@ class Nights:
     clean_up: CleanUp | None
     release: tuple[int, int] | None
     bots: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    uses: Uses = Uses()
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def worlds(self) -> tuple[str, ...]:
@@ -433,10 +421,10 @@ class Nights:
             "simulated_last": (self.policy.today + self.resolved.scenario.nights).literal,
             "simulated_first": first,
         }
-        ids = list(self.uses.calls_a_day)
-        found["simulated_used"] = array_literal(ids)
-        found["simulated_calls"] = array_literal(self.uses.calls_a_day.values())
-        found["simulated_daily"] = array_literal(one in self.uses.daily for one in ids)
+        used, days = [use for use in self.usage.by_token.values() if use.is_used], self.usage.days
+        found["simulated_used"] = array_literal(use.id for use in used)
+        found["simulated_calls"] = array_literal(use.calls_a_day(days) for use in used)
+        found["simulated_daily"] = array_literal(use.is_daily(days) for use in used)
         for world, (bots, nights) in self.bots.items():
             found |= {f"simulated_bots_{world}": bots, f"simulated_nights_{world}": nights}
         return found

@@ -21,10 +21,11 @@ from tokens.gitlab.rules import BY_NUMBER, ENDS, Rule
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.inventory.forecast import Owner, OwnerType
 from tokens.inventory.ids import notes_on_selection
-from tokens.inventory.nights import RULES_A_DAY, WITHOUT_TOKENS, Nights, Uses
+from tokens.inventory.nights import RULES_A_DAY, WITHOUT_TOKENS, Nights
 from tokens.inventory.scenario import Scenario, resolve
 from tokens.selection import EVERYTHING, Selection
 from tokens.unmatched import check_names
+from tokens.usage.reading import Usage
 
 AT_ONCE = 2000  # rows in one round trip
 LAST_MINOR = 11  # of a major release
@@ -176,12 +177,17 @@ class Simulation:
 
 @contextmanager
 def simulated(
-    address: Address, selection: Selection, scenario: Scenario, *, release: str | None = None, uses: Uses | None = None
+    address: Address,
+    selection: Selection,
+    scenario: Scenario,
+    *,
+    release: str | None = None,
+    usage: Usage | None = None,
 ) -> Iterator[Simulation]:
     """What happens to the tokens of `selection`, in one snapshot that is open as long as the block; a standby will do.
 
     `release` is GitLab's version, such as `17.11.1-ee`, where it is known; else the database tells, and where that is
-    not enough the worse case counts. With `uses` the tokens that are used most come first.
+    not enough the worse case counts. With `usage`, which is what logs say, the tokens that are used most come first.
 
     Raises:
         DatabaseError, Refused: see `tokens.errors`.
@@ -194,7 +200,7 @@ def simulated(
         policy = read_policy(connection, schema)
         rule = clean_up(release, estimate)
         resolved = resolve(connection, schema, scenario, policy, rule)
-        nights = Nights(schema, selection, resolved, policy, rule, _at_least(release, estimate), uses=uses or Uses())
+        nights = Nights(schema, selection, resolved, policy, rule, _at_least(release, estimate), usage=usage or Usage())
         asked = _Asked(
             connection, replace(nights, bots={one: _taken(connection, nights, one) for one in nights.worlds})
         )
@@ -215,7 +221,7 @@ def simulated(
             tuple(asked.memberships()),
             without,
             notes,
-            None if uses is None else asked.in_use(),
+            None if usage is None else asked.in_use(),
             asked,
         )
 
@@ -255,8 +261,8 @@ class _Asked:
     nights: Nights
 
     def in_use(self) -> InUse:
-        row, uses = self._row(self.nights.in_use()), self.nights.uses
-        return InUse(row.used, row.daily, uses.since, uses.days)
+        row, usage = self._row(self.nights.in_use()), self.nights.usage
+        return InUse(row.used, row.daily, usage.since, usage.days)
 
     def counts(self) -> Iterator[Count]:
         for row in self._rows(self.nights.counts()):
