@@ -24,7 +24,7 @@ from tokens.call import Call, under_way
 from tokens.commands.used import limits_of
 from tokens.errors import UsageError
 from tokens.gitlab.rate_limits import RateLimit, ban_of
-from tokens.inventory.usage import known
+from tokens.inventory.used import known
 from tokens.selection import EVERYTHING
 from tokens.targets.here import log as here
 from tokens.targets.here.installation import Installation, Kind

@@ -15,7 +15,7 @@ from tokens.commands.options.values import FIRST, number_or_all
 from tokens.commands.show import show
 from tokens.errors import UsageError
 from tokens.gitlab.rate_limits import RateLimit, ban_of
-from tokens.inventory.usage import KnownToken, chosen, known
+from tokens.inventory.used import KnownToken, chosen, known
 from tokens.selection import EVERYTHING, Selection
 from tokens.targets.here.instance_url import GITLAB_YML, Fault, by_text, production
 from tokens.targets.here.log import api_log

@@ -101,7 +101,7 @@ UNWARNED = """
 """
 
 # The tokens that are shown are found first, so that nothing is looked up about those that are not.
-TOKENS = f"""
+FIRST_TOKENS = f"""
     {{with_accounts}} chosen AS MATERIALIZED (
       SELECT t.id
       FROM public.personal_access_tokens t
@@ -394,7 +394,7 @@ class _Reader:
     def tokens(self, which: str, order: str, total: int | None = None, *, unwarned: bool = False) -> Top[TokenRow]:
         """The first tokens of which `which` is true, and how many there are, which is counted unless it is known."""
         condition = self.condition
-        statement = TOKENS.format(
+        statement = FIRST_TOKENS.format(
             # Successors are dear to look for, and those of the tokens that are chosen will do.
             with_accounts=f"{self.accounts(SOON_ENDING)}," if unwarned else "WITH",
             condition=condition.sql,

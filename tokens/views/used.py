@@ -7,7 +7,7 @@ from typing import Any
 
 from tokens.counts import counted
 from tokens.gitlab.rate_limits import BAN, THROTTLE, RateLimit
-from tokens.inventory.usage import KnownToken
+from tokens.inventory.used import KnownToken
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated, tables
