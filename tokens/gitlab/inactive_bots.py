@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from tokens.counts import them
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.membership import FIRST_END
-from tokens.gitlab.release import numbers_of
+from tokens.gitlab.release import NEWEST_PATCH, Version, span_of
 
-Version = tuple[int, int, float]
-"""Major, minor, patch."""
-
-MINORS = 12  # of a major release, since 16.0
-NEWEST_PATCH = float("inf")
 LONGEST = 36_600  # days; a date beyond them counts as one of then, so that no sum leaves the calendar
 UNKNOWN = ((0, 0, 0.0), (10**6, 0, NEWEST_PATCH))
 
@@ -61,7 +56,7 @@ def clean_up(exact: str | None, estimate: str | None) -> CleanUp | None:
     `exact` is GitLab's version such as `17.8.1-ee`, where it is known. Else `estimate`, such as `17.8`, counts with its
     neighbours, as it may be one release off, and without it every release does: of all these the worst.
     """
-    first, last = _span(exact, 0) or _span(estimate, 1) or UNKNOWN
+    first, last = span_of(exact, estimate) or UNKNOWN
     possible = list(_between(first, last))
     known = [one for one in possible if one is not None]
     if not known:
@@ -220,18 +215,6 @@ class _Held:
             WHEN {self.again} OR {self.token}.expires_at IS NULL THEN {self.touched}
             ELSE GREATEST({self.date}, {self.touched})
           END + {self.days}"""
-
-
-def _span(release: str | None, off: int) -> tuple[Version, Version] | None:
-    """The first and the last version that `release`, which may be `off` minor releases off, can mean."""
-    numbers = numbers_of(release)
-    if numbers is None:
-        return None
-    major, minor, patch = numbers
-    if off == 0:
-        return (major, minor, patch or 0), (major, minor, NEWEST_PATCH if patch is None else patch)
-    minors = major * MINORS + minor
-    return (*divmod(minors - off, MINORS), 0), (*divmod(minors + off, MINORS), NEWEST_PATCH)
 
 
 def _between(first: Version, last: Version) -> Iterator[CleanUp | None]:

@@ -1,4 +1,4 @@
-"""Which release of GitLab a bare database belongs to, as far as it tells."""
+"""Which release of GitLab this is: by its version, or by a bare database as far as that tells."""
 
 import re
 
@@ -18,6 +18,12 @@ NEWEST_MIGRATION = """
 FIRST_MONTH = 2023 * 12 + 4  # GitLab 16.0 came in May 2023; since then a minor release a month, a major one each May
 FIRST_MAJOR = 16
 FREEZE = 15  # day of the month after which a migration comes with the next month's release
+
+MINORS = 12  # of a major release, since 16.0
+NEWEST_PATCH = float("inf")
+
+Version = tuple[int, int, float]
+"""Major, minor, patch."""
 
 RELEASE = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
 
@@ -40,7 +46,7 @@ def release_of(migration: str) -> str | None:
     months = year * 12 + month - 1 + (day > FREEZE) - FIRST_MONTH
     if months < 0:
         return None
-    major, minor = divmod(months, 12)
+    major, minor = divmod(months, MINORS)
     return f"{FIRST_MAJOR + major}.{minor}"
 
 
@@ -48,3 +54,18 @@ def numbers_of(release: str | None) -> tuple[int, int, int | None] | None:
     """The major, the minor and the patch number of a release such as `17.11.1-ee`, or of `18.4`, which has no patch."""
     found = RELEASE.match(release.strip()) if release else None
     return (int(found[1]), int(found[2]), int(found[3]) if found[3] else None) if found else None
+
+
+def span_of(exact: str | None, estimate: str | None) -> tuple[Version, Version] | None:
+    """The first and the last version that an instance can have; None where nothing is known of it.
+
+    `exact` is its version such as `17.8.1-ee`, where that is known. Else `estimate`, such as `17.8`, counts with its
+    neighbours, as it may be one release off.
+    """
+    if numbers := numbers_of(exact):
+        major, minor, patch = numbers
+        return (major, minor, patch or 0), (major, minor, NEWEST_PATCH if patch is None else patch)
+    if not (numbers := numbers_of(estimate)):
+        return None
+    minors = numbers[0] * MINORS + numbers[1]
+    return (*divmod(minors - 1, MINORS), 0), (*divmod(minors + 1, MINORS), NEWEST_PATCH)

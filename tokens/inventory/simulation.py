@@ -16,7 +16,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, clean_up
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.needs import LIST
-from tokens.gitlab.release import numbers_of, read_release
+from tokens.gitlab.release import read_release, span_of
 from tokens.gitlab.rules import BY_NUMBER, ENDS, Rule
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.inventory.forecast import Owner, OwnerType
@@ -28,7 +28,6 @@ from tokens.unmatched import check_names
 from tokens.usage.reading import Usage
 
 AT_ONCE = 2000  # rows in one round trip
-LAST_MINOR = 11  # of a major release
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,9 @@ def simulated(
         policy = read_policy(connection, schema)
         rule = clean_up(release, estimate)
         resolved = resolve(connection, schema, scenario, policy, rule)
-        nights = Nights(schema, selection, resolved, policy, rule, _at_least(release, estimate), usage=usage or Usage())
+        span = span_of(release, estimate)
+        least = None if span is None else span[0][:2]
+        nights = Nights(schema, selection, resolved, policy, rule, least, usage=usage or Usage())
         asked = _Asked(
             connection, replace(nights, bots={one: _taken(connection, nights, one) for one in nights.worlds})
         )
@@ -224,16 +225,6 @@ def simulated(
             None if usage is None else asked.in_use(),
             asked,
         )
-
-
-def _at_least(exact: str | None, estimate: str | None) -> tuple[int, int] | None:
-    """The major and the minor number of the release, or of the earlier one that an estimate may stand for."""
-    if numbers := numbers_of(exact):
-        return numbers[:2]
-    if not (numbers := numbers_of(estimate)):
-        return None
-    major, minor, _ = numbers
-    return (major, minor - 1) if minor else (major - 1, LAST_MINOR)
 
 
 def _notes_on_release(rule: CleanUp | None, policy: Policy, scenario: Scenario) -> Iterator[str]:
