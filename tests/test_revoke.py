@@ -29,6 +29,7 @@ from tokens.run.batches import BatchCommitted, run
 from tokens.selection import Selection
 
 NOW = datetime.now(UTC)
+A_YEAR_AGO = str(TODAY - timedelta(365))  # later than the last use of any token here
 BOT, SERVICE_ACCOUNT = 6, 13
 LONG_AGO = "2024-01-01 00:00:00.5"
 
@@ -66,7 +67,7 @@ def revoked(instance: Instance) -> set[int]:
     ("words", "found"),
     [
         (["--never-used"], {1, 2, 3, 4}),
-        (["--last-used-before", "2026-01-01"], {1, 2, 3, 4, 5}),
+        (["--last-used-before", A_YEAR_AGO], {1, 2, 3, 4, 5}),
         (["--owner-state", "blocked"], {5}),
         (["--beyond-maximum"], {3, 4}),
         (["--expires", "none"], {4}),
@@ -121,7 +122,7 @@ def test_nobody_revokes_everything_or_what_cannot_be_revoked_by_typing_too_littl
 
 def test_a_plan_says_how_many_of_what_and_ends_a_dry_run(people: Instance) -> None:
     before = people.checksum()
-    out = people.done("revoke", "--last-used-before", "2026-01-01", "--dry-run")
+    out = people.done("revoke", "--last-used-before", A_YEAR_AGO, "--dry-run")
     assert out.splitlines() == [
         f"Plan to revoke 5 tokens on {people.named}",
         "",
@@ -179,7 +180,7 @@ def test_at_most_and_no_journal_and_json_are_as_with_extend(people: Instance) ->
 
 def test_an_undo_brings_back_only_what_nobody_has_touched_and_only_where_that_is_allowed(people: Instance) -> None:
     before = people.checksum()
-    people.done("revoke", "--last-used-before", "2026-01-01", "--yes")
+    people.done("revoke", "--last-used-before", A_YEAR_AGO, "--yes")
     assert people.refusal("undo", "--run", 1, "--yes") == (
         "Refused because of reviving (see the notes above); to do it all the same use --allow reviving"
     )
@@ -199,7 +200,7 @@ def test_an_undo_brings_back_only_what_nobody_has_touched_and_only_where_that_is
         "Run 2 is itself an undo, of run 1: to revoke its tokens again, use revoke."
     )
 
-    people.done("revoke", "--last-used-before", "2026-01-01", "--yes")
+    people.done("revoke", "--last-used-before", A_YEAR_AGO, "--yes")
     people.execute(
         "UPDATE personal_access_tokens SET updated_at = now() AT TIME ZONE 'UTC' WHERE id = 2",
         "DELETE FROM personal_access_tokens WHERE id = 3",
