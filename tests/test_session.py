@@ -1,4 +1,4 @@
-"""What a client writes on our streams: at once, and without the mark that proves its end."""
+"""What a client writes on our streams: at once, without the mark that proves its end; and what it says of itself."""
 
 import io
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.processes import Gate
+from tokens.targets.there.client import Answer
 from tokens.targets.there.session import Relay
 
 RUN = "0123456789abcdef" * 2
@@ -60,3 +61,61 @@ sys.exit(relay.finish())
         assert came
         assert process.communicate(timeout=60)[0] == b"a line of output\nan error\n"
     assert process.returncode == 3
+
+
+PLUGIN = """\
+E1130 23:20:14.742259   20792 memcache.go:265] "Unhandled Error" err=<
+\tcouldn't get current server API group list: getting credentials: exec: executable gke-nosuch not found
+\t
+\tIt looks like you are trying to use a client-go credential plugin that is not installed.
+ >
+Unable to connect to the server: getting credentials: exec: executable gke-nosuch not found
+
+It looks like you are trying to use a client-go credential plugin that is not installed.
+
+To learn more about this feature, consult the documentation available at:
+      https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+
+Install gke-gcloud-auth-plugin
+"""
+LOGIN = """\
+An error occurred (ExpiredToken): token expired
+E1130 23:20:14.917709   20829 memcache.go:265] "Unhandled Error" err="couldn't get current server API group list"
+error: You must be logged in to the server (Unauthorized)
+"""
+SSH = """\
+error during connect: Get "http://x/containers/json": command [ssh x docker system dial-stdio] has exited: stderr=@@@@
+Host key verification failed.
+
+"""
+PODMAN = """\
+Cannot connect to Podman. Please verify your connection to the Linux system using `podman system connection list`
+Error: unable to connect to Podman socket: dial unix /nosuch: connect: no such file or directory
+"""
+
+
+@pytest.mark.parametrize(
+    ("err", "reason"),
+    [
+        (PLUGIN, "Unable to connect to the server: getting credentials: exec: executable gke-nosuch not found"),
+        (LOGIN, "error: You must be logged in to the server (Unauthorized)"),
+        (
+            "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?\n",
+            "The connection to the server 127.0.0.1:1 was refused",
+        ),
+        ('error: context "nosuch" does not exist\n', 'error: context "nosuch" does not exist'),
+        ("tar: No space left on device\ncommand terminated with exit code 95\n", "tar: No space left on device"),
+        ("command terminated with exit code 95\n", "command terminated with exit code 95"),
+        (
+            "Cannot connect to the Docker daemon at unix:///nosuch.sock. Is the docker daemon running?\n",
+            "Cannot connect to the Docker daemon at unix:///nosuch.sock",
+        ),
+        ("Error response from daemon: No such container: x\n", "Error response from daemon: No such container: x"),
+        (SSH, "Host key verification failed"),
+        (PODMAN, "Error: unable to connect to Podman socket: dial unix /nosuch: connect: no such file or directory"),
+        ("", "exit status 1"),
+    ],
+)
+def test_of_what_docker_and_kubectl_say_the_line_that_matters_is_told(err: str, reason: str) -> None:
+    """As Docker 28, Podman 4 and kubectl 1.33 say it."""
+    assert Answer(1, err, "").reason == reason

@@ -1,5 +1,6 @@
 """The programs through which another machine is reached, docker and kubectl: asked, fed and listened to."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,6 +16,12 @@ PATIENCE = 60  # seconds for an answer
 UPLOAD_PATIENCE = 600  # seconds for a bundle or a file to arrive
 OTHERS = {"docker": "podman", "kubectl": "oc, or k3s kubectl"}
 """Programs that may be there in the place of the two, with the same words."""
+
+# kubectl adds advice to this line where a plugin for its login is missing, many lines of it.
+UNREACHABLE = "Unable to connect to the server: "
+# kubectl adds this line to what the command there has said about itself.
+ENDED = "command terminated with exit code "
+QUESTION = re.compile(r"(\.| -) [^.?]*\?$")  # "Is the docker daemon running?", in the place of a cure
 
 
 class ClientError(TokensError):
@@ -34,9 +41,11 @@ class _Ended:
 
     @property
     def reason(self) -> str:
-        """The last line that it said about itself, which in both programs is the one that matters."""
+        """The line that matters of what it said about itself: the last as a rule; without a question at its end."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
-        return lines[-1].rstrip(".?") if lines else f"exit status {self.status}"
+        mattering = [line for line in lines if line.startswith(UNREACHABLE)]
+        lines = mattering or [line for line in lines if not line.startswith(ENDED)] or lines
+        return QUESTION.sub("", lines[-1]).rstrip(".?") if lines else f"exit status {self.status}"
 
 
 @dataclass(frozen=True)
