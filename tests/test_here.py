@@ -26,6 +26,8 @@ from tests.testbed.accounts import (
     toolbox,
 )
 from tokens.address import Address
+from tokens.call import Call as TypedCall
+from tokens.call import under_way
 from tokens.targets.demo.programs import Account
 from tokens.targets.here.advice import advice
 from tokens.targets.here.installation import Installation, Kind
@@ -213,6 +215,32 @@ def test_a_missing_socket_says_what_to_look_at(as_root: Call, tmp_path: Path, gi
 def test_a_dead_poolers_port_says_where_the_primary_is(as_root: Call, tmp_path: Path, git: Account) -> None:
     omnibus(tmp_path, git, host="127.0.0.1", port=6432)
     assert "gitlab-ctl patroni members" in one_line(as_root("analyze"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "place", "said"),
+    [
+        (Kind.OMNIBUS, "5432", None, "PostgreSQL should run on this machine: sudo gitlab-ctl status postgresql;"),
+        (Kind.OMNIBUS, "6432", None, "PgBouncer should run on this machine: sudo gitlab-ctl status pgbouncer;"),
+        (Kind.SOURCE, "6432", None, "PgBouncer should run on this machine: systemctl status pgbouncer;"),
+        (Kind.DOCKER, "5432", None, "PostgreSQL should run in the container: gitlab-ctl status postgresql;"),
+        (Kind.DOCKER, "6432", "docker:", "PgBouncer should run in the container: gitlab-ctl status pgbouncer;"),
+        (Kind.DOCKER, "5432", "production", "PostgreSQL should run in the container: gitlab-ctl status postgresql;"),
+        (
+            Kind.DOCKER,
+            "6432",
+            "docker:git.lab",
+            "PgBouncer should run in the container: docker exec git.lab gitlab-ctl status pgbouncer;",
+        ),
+    ],
+)
+def test_what_to_look_at_can_be_typed_where_it_is_read(kind: Kind, port: str, place: str | None, said: str) -> None:
+    with under_way(TypedCall(place=place)):
+        found = advice(Installation(kind, Path("/"), "git"), {"host": "/run", "port": port}, None)
+        of_a_name = advice(Installation(kind, Path("/"), "git"), {"host": "db", "port": "6432"}, None)
+    assert f"if {said}" in found.unreachable
+    begin = said.partition(": ")[2].partition(" status")[0]
+    assert kind is Kind.SOURCE or f"with {begin} patroni members" in of_a_name.unreachable
 
 
 def test_a_node_without_rails_is_told(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tokens.address import Advice
+from tokens.call import current
 from tokens.targets.here.installation import Installation, Kind
 
 POOLER_PORT = "6432"  # PgBouncer's, in the Linux package and by its own default
@@ -27,15 +28,26 @@ def _unreachable(kind: Kind, parameters: Mapping[str, str]) -> str:
     host = parameters.get("hostaddr") or parameters.get("host", "/")
     if kind is Kind.TOOLBOX:
         return "if the name does not resolve or nobody answers, look at global.psql.host and at network policies"
+    pooled = parameters.get("port") == POOLER_PORT
     if host.startswith("/"):
-        command = "systemctl status postgresql" if kind is Kind.SOURCE else "sudo gitlab-ctl status postgresql"
-        return f"if PostgreSQL should run on this machine: {command}; if not, run this on an application node"
-    if parameters.get("port") == POOLER_PORT:
+        server, service = ("PgBouncer", "pgbouncer") if pooled else ("PostgreSQL", "postgresql")
+        machine = "in the container" if kind is Kind.DOCKER else "on this machine"
+        command = f"systemctl status {service}" if kind is Kind.SOURCE else f"{_gitlab_ctl(kind)} status {service}"
+        return f"if {server} should run {machine}: {command}; if not, run this on an application node"
+    if pooled:
         return (
-            "that is PgBouncer's port; look for the primary with sudo gitlab-ctl patroni members or "
-            "sudo gitlab-ctl get-postgresql-primary"
+            f"that is PgBouncer's port; look for the primary with {_gitlab_ctl(kind)} patroni members or "
+            f"{_gitlab_ctl(kind)} get-postgresql-primary"
         )
     return "check the host and port that GitLab's configuration gives for its database"
+
+
+def _gitlab_ctl(kind: Kind) -> str:
+    """What begins such a command line; outside where a container was entered from there."""
+    if kind is not Kind.DOCKER:
+        return "sudo gitlab-ctl"
+    word, _, container = (current().place or "").partition(":")
+    return f"docker exec {container} gitlab-ctl" if word == "docker" and container else "gitlab-ctl"
 
 
 def _password(kind: Kind, parameters: Mapping[str, str]) -> str:
