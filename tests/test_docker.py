@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -495,6 +496,25 @@ def test_it_works_with_a_read_only_root_and_where_tmp_forbids_execution(call: Ca
         done = call("analyze", "--target", "docker:closed")
         assert done.returncode == 0, done.stderr
         assert DATES in done.stdout
+
+
+def test_under_a_read_only_root_an_installed_tool_needs_no_volume_for_its_lists_and_its_end(
+    outside: Mapping[str, str], call: Call, docker_engine: Engine, bundles: Path, tmp_path: Path
+) -> None:
+    tool = tmp_path / "tool"
+    tool.mkdir()
+    with tarfile.open(next(bundles.glob("*.tar.gz"))) as packed:
+        packed.extractall(tool, filter="tar")
+    (tmp_path / "ids").write_text("1\n")
+    mounts = ("--volume=/var/opt/gitlab/postgresql", f"--volume={tool}:/opt/gitlab-tokens:ro")
+    with container(docker_engine, "readonly", "--read-only", *mounts) as started:
+        done = call("list", "--target", "docker:readonly", "--state=active,expired", "--ids", str(tmp_path / "ids"))
+        assert (done.returncode, done.stderr) == (0, "")
+        with Program([GITLAB_TOKENS, "edit", "--target", "docker:readonly"], env=outside) as program:
+            program.wait_for("3. Quit")
+            program.press("3", "enter")
+            assert program.wait() == 0, program.text
+        assert started.exec("sh", "-c", "ls -A /dev/shm | grep gitlab-tokens").stdout == ""
 
 
 def test_where_no_folder_may_hold_programs_it_says_what_to_mount(call: Call, docker_engine: Engine) -> None:

@@ -28,6 +28,7 @@ from tokens.targets.there.scripts import (
     CLEAN,
     ENDED,
     ENTER,
+    FILE_FOLDERS,
     FOLDERS,
     INSTALLED,
     START,
@@ -253,8 +254,8 @@ def _carry(place: Place, about: Sequence[str], content: bytes) -> str | ScriptSt
             raise ClientError(f"The list did not arrive whole in {place.shown}: the connection was cut; try again.")
         case ScriptStatus.NO_FOLDER | ScriptStatus.NO_ROOM:
             raise ClientError(
-                f"There is no room for a list of {len(content):,} bytes in {place.shown} ({FOLDERS}): mount a writable "
-                "volume at one of them."
+                f"There is no room for a list of {len(content):,} bytes in {place.shown} ({FILE_FOLDERS}): mount a "
+                "writable volume at one of them."
             )
     raise _cannot_enter(place, answer)
 
@@ -296,7 +297,7 @@ def _recorded(place: Place, command: RemoteCommand, run: str, status: int) -> in
     if answer.status == ScriptStatus.NO_RECORD:
         if status == 0:
             raise command.lost(
-                f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FOLDERS})."
+                f"Nothing is known of how this ended in {place.shown}: no folder could be written to ({FILE_FOLDERS})."
             )
         raise _cut(place, command, "it may not have begun")
     if status in NOT_STARTED:

@@ -41,6 +41,10 @@ INSTALLED = "/opt/gitlab-tokens"  # where deploy/ puts the tool for good
 # Folders below which the tool may be kept, in order; each gets a subfolder named after us and the account's number.
 FOLDERS = "/var/lib /tmp /srv/gitlab/tmp /home/git /var/opt/gitlab"
 
+# Folders that a run's files may be in, in order: small ones, which nobody executes. Docker leaves the last one writable
+# under a read-only root, and mounts it without exec.
+FILE_FOLDERS = f"{FOLDERS} /dev/shm"
+
 # Where the application may lie; a distribution's folder has other things in it, too, and is looked at more closely.
 _PLACES = " ".join((OMNIBUS_RAILS, TOOLBOX_RAILS, SOURCE_RAILS, SOURCE_DEFAULTS))
 _PACKAGED = " ".join(f"{place}/{proof}" for place in DISTRIBUTION_RAILS for proof in PROOFS)
@@ -103,7 +107,7 @@ hash=$1 version=$2 run=$3 proof=$4 files=$5
 shift 5
 record=
 if [ "$proof" = {EndProof.RECORD} ]; then
-  for above in {FOLDERS}; do
+  for above in {FILE_FOLDERS}; do
     if (umask 077; set -C; : > "$above/.gitlab-tokens-$run") 2>/dev/null; then
       record=$above/.gitlab-tokens-$run
       break
@@ -118,7 +122,7 @@ if [ "$status" = 0 ]; then
   status=$?
   case $status in 126 | 127) status={ScriptStatus.BROKEN:d} ;; esac
 fi
-for above in {FOLDERS}; do
+for above in {FILE_FOLDERS}; do
   for file in "$above/.gitlab-tokens-$files".*; do
     [ ! -f "$file" ] || rm -f "$file"
   done
@@ -137,10 +141,10 @@ CARRY = (
     + f"""
 hash=$1 version=$2 files=$3 name=$4 sum=$5
 find_program || exit $?
-find {FOLDERS} -maxdepth 1 -name '.gitlab-tokens-*.*' -user "$(id -u)" -mtime +0 -exec rm -f '{{}}' + 2>/dev/null
+find {FILE_FOLDERS} -maxdepth 1 -name '.gitlab-tokens-*.*' -user "$(id -u)" -mtime +0 -exec rm -f '{{}}' + 2>/dev/null
 umask 077
 set -C
-for above in {FOLDERS}; do
+for above in {FILE_FOLDERS}; do
   file=$above/.gitlab-tokens-$files.$name
   (: > "$file") || continue
   cat >> "$file" || {{ rm -f "$file"; exit {ScriptStatus.NO_ROOM:d}; }}
@@ -155,7 +159,7 @@ exit {ScriptStatus.NO_FOLDER:d}
 
 # ENDED RUN: prints the status that the run left, or nothing while it lasts.
 ENDED = f"""
-for above in {FOLDERS}; do
+for above in {FILE_FOLDERS}; do
   record=$above/.gitlab-tokens-$1
   if [ -f "$record" ] && [ -O "$record" ]; then
     cat "$record"
@@ -226,7 +230,7 @@ CLEAN = (
 for folder in $(candidates); do
   if mine "$folder" && rm -rf "$folder"; then echo "$folder"; fi
 done
-for above in {FOLDERS}; do
+for above in {FILE_FOLDERS}; do
   for record in "$above"/.gitlab-tokens-*; do
     if [ -f "$record" ] && [ -O "$record" ]; then rm -f "$record"; fi
   done
