@@ -498,6 +498,17 @@ def test_it_works_with_a_read_only_root_and_where_tmp_forbids_execution(call: Ca
         assert DATES in done.stdout
 
 
+def test_records_of_lost_sessions_go_after_a_month(outside: Mapping[str, str], fresh: Container) -> None:
+    records = "cd /var/lib && touch -d '40 days ago' .gitlab-tokens-old && touch -d '20 days ago' .gitlab-tokens-recent"
+    assert fresh.exec("sh", "-c", records).returncode == 0
+    with Program([GITLAB_TOKENS, "edit", "--target", "docker:fresh"], env=outside) as program:
+        program.wait_for("3. Quit")
+        program.press("3", "enter")
+        assert program.wait() == 0
+    left = fresh.exec("sh", "-c", "ls -A /var/lib | grep '^[.]gitlab-tokens-'").stdout
+    assert left == ".gitlab-tokens-recent\n"
+
+
 def test_under_a_read_only_root_an_installed_tool_needs_no_volume_for_its_lists_and_its_end(
     outside: Mapping[str, str], call: Call, docker_engine: Engine, bundles: Path, tmp_path: Path
 ) -> None:

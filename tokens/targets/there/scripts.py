@@ -99,7 +99,8 @@ find_program() {{
 
 # START HASH VERSION RUN PROOF FILES WORD…: runs the tool if it is there; its exit status is told by the proof alone.
 # A signal for the whole terminal is the tool's to answer; the shell stays, so that it can be found by the run's name.
-# What was carried as FILES goes when the run has ended, also when nobody is listening any more.
+# What was carried as FILES goes when the run has ended, also when nobody is listening any more. A record that nobody
+# has asked for goes after a month: until then its session may last.
 START = (
     _FIND
     + f"""
@@ -107,6 +108,7 @@ hash=$1 version=$2 run=$3 proof=$4 files=$5
 shift 5
 record=
 if [ "$proof" = {EndProof.RECORD} ]; then
+  find {FILE_FOLDERS} -maxdepth 1 -name '.gitlab-tokens-*' -user "$(id -u)" -mtime +30 -exec rm -f '{{}}' + 2>/dev/null
   for above in {FILE_FOLDERS}; do
     if (umask 077; set -C; : > "$above/.gitlab-tokens-$run") 2>/dev/null; then
       record=$above/.gitlab-tokens-$run
