@@ -598,7 +598,12 @@ def test_a_container_that_is_no_gitlab_is_given_nothing(call: Call, docker_engin
 def test_a_tool_that_was_damaged_there_is_carried_anew(call: Call, fresh: Container) -> None:
     call("analyze", "--target", "docker:fresh")
     tool = "/var/lib/gitlab-tokens-0/*"
-    for damage in (f"rm {tool}/gitlab-tokens", f"rm -r {tool}/lib/ld-linux*", f"chmod a-x {tool}/gitlab-tokens"):
+    for damage in (
+        f"rm {tool}/gitlab-tokens",
+        f"rm -r {tool}/lib/ld-linux*",
+        f"rm -r {tool}/lib/python3*/site-packages/tokens/rotation",
+        f"chmod a-x {tool}/gitlab-tokens",
+    ):
         assert fresh.exec("sh", "-c", damage).returncode == 0
         done = call("analyze", "--target", "docker:fresh")
         assert done.returncode == 0, done.stderr

@@ -62,3 +62,13 @@ def test_what_the_caller_ignores_stays_ignored() -> None:
     command = ["bash", "-c", "trap '' INT; exec \"$@\"", "bash", sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT, env=dict(os.environ))
     assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize("entry", ["main", "inv"])
+def test_a_program_of_which_a_part_is_missing_is_one_line(entry: str) -> None:
+    script = f"import sys; sys.modules['tokens.rotation'] = None; from tokens.start import {entry}; {entry}()"
+    command = [sys.executable, "-c", script, "--version"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (126, "", 1)
+    assert "The program is damaged (" in done.stderr
+    assert "tokens.rotation" in done.stderr

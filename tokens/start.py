@@ -8,25 +8,34 @@ import os
 
 try:
     import signal
-    from types import FrameType
+    from types import FrameType, ModuleType
     from typing import NoReturn
 except KeyboardInterrupt:
     os.write(2, b"Interrupted.\n")
     os._exit(130)
 
 
+NOT_STARTED = 126
+"""The exit status of a program of which a part is missing, as a shell has it for one that it cannot start."""
+
+
 def main() -> None:
     """Run the console script."""
-    from tokens import program
-
-    program.main()
+    _program().main()
 
 
 def inv() -> None:
     """Run as the `inv` of a bundle."""
-    from tokens import program
+    _program().inv()
 
-    program.inv()
+
+def _program() -> ModuleType:
+    try:
+        from tokens import program
+    except ModuleNotFoundError as error:
+        os.write(2, f"The program is damaged ({error}): install it again.\n".encode())
+        raise SystemExit(NOT_STARTED) from None
+    return program
 
 
 def end_at_once(number: int, _: FrameType | None) -> NoReturn:
