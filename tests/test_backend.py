@@ -36,6 +36,7 @@ from tokens.selection import EVERY_KIND, EVERY_STATE, Selection
 from tokens.targets.here.site import Site
 from tokens.targets.there import remote
 from tokens.targets.there.client import ClientError, SecretAnswer, ask_secretly
+from tokens.targets.there.docker import Container
 from tokens.targets.there.remote import RemoteCommand, SessionLost
 
 pytestmark = pytest.mark.newest_server  # test_rotation.py and test_releases.py have these statements on every server
@@ -243,6 +244,7 @@ class Tool:
     heard: list[dict[str, Any]] = field(default_factory=list)
     shown_by: list[tuple[object, ...]] = field(default_factory=list)
     shown = "container gitlab"
+    removal = remote.removal(Container("gitlab"))
 
     def ask(self, words: Sequence[str], feed: bytes, patience: float, shown_by: tuple[object, ...]) -> SecretAnswer:
         assert tuple(words) == (AGENT,)
@@ -300,9 +302,9 @@ def test_another_version_is_reported_and_not_guessed(address: Address) -> None:
         with pytest.raises(wire.OtherVersion) as met:
             through(tool).beat()
         assert str(met.value) == (
-            f"The tool in container gitlab is of version {version}, and this one of {wire.VERSION}: remove it, also "
-            "from /opt/gitlab-tokens there, so that both are of one version."
-            " → to remove what was carried there: gitlab-tokens bundle.clean"
+            f"The tool that is installed in container gitlab is of version {version}, and this one of {wire.VERSION}: "
+            "remove it, or install this one there."
+            " → to remove what is installed there: docker exec gitlab rm -r /opt/gitlab-tokens"
         )
 
 
@@ -365,6 +367,9 @@ class Shell:
 
     def command(self, script: str, words: Sequence[str], **options: object) -> list[str]:
         return ["sh", "-c", self._script if words else script, "sh", *words]
+
+    def line(self, *words: str) -> str:
+        return " ".join(words)
 
 
 def cut_off() -> None:

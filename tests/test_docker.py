@@ -249,6 +249,20 @@ def test_what_is_installed_there_in_the_same_version_is_used_and_told_who_calls(
     assert not [line for line in found if line.startswith("INVOKE_")]
 
 
+def test_an_installed_tool_that_cannot_be_started_comes_with_what_removes_it(call: Call, fresh: Container) -> None:
+    stub = f"""mkdir /opt/gitlab-tokens && cd /opt/gitlab-tokens && echo {__version__} > VERSION &&
+        echo '#!/nowhere' > gitlab-tokens && chmod 755 gitlab-tokens"""
+    assert fresh.exec("sh", "-c", stub).returncode == 0
+    done = call("analyze", "--target", "docker:fresh")
+    assert done.returncode == 1
+    assert "Uploading" not in done.stderr
+    said, line = done.stderr.splitlines()[-1].split("→ to remove what is installed there: ")
+    assert "The tool that is installed in container fresh cannot be started" in said
+    assert line == "docker exec fresh rm -r /opt/gitlab-tokens"
+    assert fresh.exec(*line.split()[3:]).returncode == 0
+    assert call("analyze", "--target", "docker:fresh").returncode == 0
+
+
 def test_a_list_of_leaked_tokens_is_revoked_in_there_and_brought_back(
     call: Call, fresh: Container, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tokens.errors import UsageError
 from tokens.targets.target import KubernetesTarget
-from tokens.targets.there.kubernetes import choose_pod
+from tokens.targets.there.kubernetes import ToolboxPod, choose_pod
 
 ANY = KubernetesTarget("gitlab")
 
@@ -78,3 +78,10 @@ def test_the_refusal_says_what_there_is_instead() -> None:
     assert "only pods of jobs" in refusal(pod("x", labels={"job-name": "backup"}))
     assert "x is pending; kubectl describe pod" in refusal(pod("x", phase="Pending"))
     assert "x is being removed" in refusal(pod("x", deletionTimestamp="2026-01-02T00:00:00Z"))
+
+
+def test_what_is_to_be_typed_names_the_context_if_one_was_named() -> None:
+    here = ToolboxPod("toolbox-1", "gitlab", None, program=("k3s", "kubectl"))
+    assert here.line("rm", "a b") == "k3s kubectl -n gitlab exec toolbox-1 -c toolbox -- rm 'a b'"
+    there = ToolboxPod("toolbox-1", "gitlab", "arn:aws/x")
+    assert there.line("true") == "kubectl --context arn:aws/x -n gitlab exec toolbox-1 -c toolbox -- true"

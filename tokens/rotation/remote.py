@@ -23,7 +23,6 @@ from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.stage import Stage
 from tokens.targets.there.client import ClientError, NoAnswer
 from tokens.targets.there.remote import SessionLost
-from tokens.targets.there.scripts import INSTALLED
 from tokens.targets.there.tool import RemoteTool
 
 INTERVAL = 20.0  # seconds between two heartbeats; each is a run there
@@ -148,10 +147,10 @@ class RemoteBackend:
         raise met
 
     def _other_version(self, version: str) -> wire.OtherVersion:
+        # What was carried is found by the checksum of this very version: another one was installed.
         return wire.OtherVersion(
-            f"The tool in {self._tool.shown} is of version {version}, and this one of {wire.VERSION}: remove it, also "
-            f"from {INSTALLED} there, so that both are of one version."
-            + to_type("to remove what was carried there", "bundle.clean")
+            f"The tool that is installed in {self._tool.shown} is of version {version}, and this one of "
+            f"{wire.VERSION}: remove it, or install this one there.{self._tool.removal}"
         )
 
     def _cut(self) -> None:

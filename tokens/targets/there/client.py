@@ -86,6 +86,10 @@ class Place(Protocol):
         """The command line that runs `script` by `sh` there, with `words` as its arguments."""
         ...
 
+    def line(self, *words: str) -> str:
+        """What to type to run a program there."""
+        ...
+
 
 def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None) -> Answer:
     """Run a command to its end, out of sight, with `feed`, or the content of the file that it names, as its input.

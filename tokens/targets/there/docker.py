@@ -1,6 +1,7 @@
 """A container of a Docker engine: found, and how commands get into it."""
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,10 @@ class Container:
         elif stdin:
             options += ["-i"]
         return [*self.program, "exec", *options, self.name, "sh", "-c", script, "gitlab-tokens", *words]
+
+    def line(self, *words: str) -> str:
+        """`docker exec`, to be typed."""
+        return shlex.join([*self.program, "exec", self.name, *words])
 
 
 def find_container(target: DockerTarget, program: tuple[str, ...] = DOCKER) -> Container:

@@ -1,6 +1,7 @@
 """The toolbox pod of GitLab's Helm chart: found, and how commands get into it."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,18 +44,14 @@ class ToolboxPod:
         options = ["-it"] if terminal else ["-i"] if stdin else []
         variables = ["env", *(f"{name}={value}" for name, value in environment.items())] if environment else []
         shell = [*variables, "sh", "-c", script, "gitlab-tokens", *words]
-        return [
-            *kubectl(self.program, self.context),
-            "-n",
-            self.namespace,
-            "exec",
-            *options,
-            self.name,
-            "-c",
-            CONTAINER,
-            "--",
-            *shell,
-        ]
+        return self._exec(*options, self.name, "-c", CONTAINER, "--", *shell)
+
+    def line(self, *words: str) -> str:
+        """`kubectl exec`, to be typed."""
+        return shlex.join(self._exec(self.name, "-c", CONTAINER, "--", *words))
+
+    def _exec(self, *words: str) -> list[str]:
+        return [*kubectl(self.program, self.context), "-n", self.namespace, "exec", *words]
 
 
 def kubectl(program: Sequence[str], context: str | None) -> list[str]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
+from tokens.call import ARROW, current, to_type
 from tokens.call import VARIABLE as CALL_VARIABLE
-from tokens.call import current, to_type
 from tokens.errors import ExitStatus, TokensError
 from tokens.secret import Secret
 from tokens.targets.here.installation import NoInstallation
@@ -180,9 +180,19 @@ def _check_began(place: Place, status: int) -> None:
             )
         case ScriptStatus.MISSING | ScriptStatus.BROKEN:
             raise ClientError(
-                f"The tool cannot be started in {place.shown}: remove it, also from {INSTALLED} there, and try again."
+                f"The tool cannot be started in {place.shown}: remove it, and try again."
                 + to_type("to remove what was carried there", "bundle.clean")
             )
+        case ScriptStatus.INSTALLED_BROKEN:
+            raise ClientError(
+                f"The tool that is installed in {place.shown} cannot be started: install it again (see deploy/), or "
+                f"remove it.{removal(place)}"
+            )
+
+
+def removal(place: Place) -> str:
+    """The end of a message: what to type to remove the tool that is installed there."""
+    return f"{ARROW}to remove what is installed there: {place.line('rm', '-r', INSTALLED)}"
 
 
 def _consultation(

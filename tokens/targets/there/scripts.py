@@ -27,6 +27,7 @@ class ScriptStatus(IntEnum):
     NO_RECORD = 96  # nothing is known of that run
     BROKEN = 97  # the tool is there, but cannot be started
     NO_GITLAB = 98  # the tool is not there, and neither is GitLab
+    INSTALLED_BROKEN = 99  # the tool that is installed for good cannot be started
 
 
 class EndProof(StrEnum):
@@ -122,7 +123,10 @@ status=$?
 if [ "$status" = 0 ]; then
   "$program" "$@"
   status=$?
-  case $status in 126 | 127) status={ScriptStatus.BROKEN:d} ;; esac
+  case $status-$program in
+    126-{INSTALLED}/* | 127-{INSTALLED}/*) status={ScriptStatus.INSTALLED_BROKEN:d} ;;
+    126-* | 127-*) status={ScriptStatus.BROKEN:d} ;;
+  esac
 fi
 for above in {FILE_FOLDERS}; do
   for file in "$above/.gitlab-tokens-$files".*; do

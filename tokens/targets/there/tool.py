@@ -58,6 +58,11 @@ class RemoteTool:
         """What messages call the container or pod, once it was found."""
         return self._place.shown if self._place else "the container"
 
+    @property
+    def removal(self) -> str:
+        """The end of a message: what to type to remove the tool that is installed there."""
+        return remote.removal(self._place) if self._place else ""
+
     def ask(
         self,
         words: Sequence[str],
