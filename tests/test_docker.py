@@ -648,6 +648,8 @@ def test_what_is_no_running_container_is_one_line(
     done = call("analyze", "--target", "docker:nope")
     assert done.returncode == 2
     assert "There is no container nope; running here: gitlab." in one_line(done)
+    done = call("analyze", "--target", "docker:GITLAB")
+    assert 'There is no container GITLAB (did you mean "gitlab"?); running here: gitlab.' in one_line(done)
     docker_engine.docker("pause", "gitlab")
     done = call("analyze", "--target", "docker:gitlab")
     docker_engine.docker("unpause", "gitlab")

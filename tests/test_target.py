@@ -191,6 +191,9 @@ def test_a_name_from_the_configuration_stands_for_its_target() -> None:
         ("demo:x", {}, "is written demo."),
         ("kubernetes", {}, "is written kubernetes:NAMESPACE[/RELEASE][@CONTEXT]."),
         ("k8s:gitlab/review", {}, 'did you mean "kubernetes:gitlab/review"?'),
+        ("Kubernetes:gitlab", {}, 'did you mean "kubernetes:gitlab"?'),
+        ("Docker:GitLab", {}, 'did you mean "docker:GitLab"?'),
+        ("podman:gitlab", {}, 'did you mean "docker:gitlab" (tokens.docker names podman)?'),
         *(
             (f"kubernetes:{bad}", {}, "not of the form")
             for bad in ("", "/r", "ns/", "ns@", "NS", "-n", "ns/r/x", "@c", "n@-c")

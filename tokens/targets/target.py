@@ -24,7 +24,8 @@ FORMS = (
     f"{', '.join([*list(FORM.values())[1:], 'postgresql://USER@HOST:PORT/DBNAME', FORM['demo']])}, or a name from "
     "tokens.targets in Invoke's configuration"
 )
-ABBREVIATED = re.compile(r"k(?:8s|ube):([a-z0-9./@-]{1,60})")
+ALMOST_DOCKER = re.compile(r"(?i:docker|podman):([a-zA-Z0-9][a-zA-Z0-9_.-]{0,59})")
+ALMOST_KUBERNETES = re.compile(r"(?i:k8s|kube|kubernetes):([a-z0-9./@-]{1,60})")
 
 ADDRESS = "postgresql://USER@HOST:PORT/DBNAME, with the password in ~/.pgpass or PGPASSWORD"
 ESCAPES = "in a user or password write %40 for @, %3A for :, %2F for /, %3F for ?, %25 for % and %20 for a blank"
@@ -117,7 +118,10 @@ def _parse_words(text: str, names: Iterable[str]) -> Target:
             return _database(text)
         case _ if word in WORDS:
             raise UsageError(f'A target that begins with "{word}" is written {FORM[word]}.')
-    if found := ABBREVIATED.fullmatch(text):
+    if found := ALMOST_DOCKER.fullmatch(text):
+        podman = " (tokens.docker names podman)" if word.lower() == "podman" else ""
+        raise UsageError(f'No target is called "{text}"; did you mean "docker:{found[1]}"{podman}?')
+    if found := ALMOST_KUBERNETES.fullmatch(text):
         raise UsageError(f'No target is called "{text}"; did you mean "kubernetes:{found[1]}"?')
     if not PLAIN.fullmatch(text):
         raise UsageError(

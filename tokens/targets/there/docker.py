@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tokens.errors import UsageError
+from tokens.spelling import meant
 from tokens.targets.here.installation import OMNIBUS_RAILS
 from tokens.targets.target import DockerTarget
 from tokens.targets.there.client import Answer, ClientError, ask
@@ -77,8 +78,9 @@ def find_container(target: DockerTarget, program: tuple[str, ...] = DOCKER) -> C
     if answer.status != 0:
         if "no such container" not in answer.err.lower():
             raise _unreachable(answer)
-        running = ", ".join(candidate.split("\t")[0] for candidate in _running(client)) or "none"
-        raise UsageError(f"There is no container {name}; running here: {running}.")
+        running = [candidate.split("\t")[0] for candidate in _running(client)]
+        shown = ", ".join(running) or "none"
+        raise UsageError(f"There is no container {name}{meant(name, running)}; running here: {shown}.")
     status, health = _state(answer.out)
     if status != "running":
         command = " ".join([*program, "unpause" if status == "paused" else "start", name])
