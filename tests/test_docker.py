@@ -477,6 +477,14 @@ def test_what_is_said_of_a_dying_container_is_never_taken_for_a_missing_shell(
         said = ended(program, (137, "What do you want to do?", 1), (status, words, stream), terminal=terminal)
         assert "was lost" in said
         assert "no sh" not in said
+        assert ("committed" in said) == terminal  # analyze changes nothing
+
+
+def test_of_a_container_that_was_stopped_no_process_is_expected(ended: Callable[..., str]) -> None:
+    """The client is a stand-in: for a moment a real engine says of a dying container that it cannot be entered."""
+    gone = (1, "Error response from daemon: Container 0badcafe is not running", 2)
+    said = " ".join(ended("docker", (137, "Select", 1), gone, terminal=True).split())
+    assert "is not running); what had been committed stays. → to see the state" in said
 
 
 @pytest.mark.parametrize("terminal", [True, False])

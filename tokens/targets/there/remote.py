@@ -48,6 +48,7 @@ NO_BUNDLE = "0" * 64
 NOT_STARTED = (126, 127)
 NOT_BEGUN = (1, *NOT_STARTED)  # statuses of clients that had nothing started there
 NO_SHELL = re.compile(r"\b(sh|env)\b.*(not found|no such file|permission denied)", re.IGNORECASE)
+STOPPED = re.compile(r"container \S+ is not running|no such container", re.IGNORECASE)  # so nothing runs there
 NOTEWORTHY = {"starting": "still starting", "unhealthy": "not healthy"}
 
 ReportStep = Callable[[str], None]
@@ -81,6 +82,11 @@ class RemoteCommand:
     four_eyes: bool = False
     changes: bool = False
     shown_by: tuple[object, ...] = ("analyze",)
+
+    @property
+    def may_have_changed(self) -> bool:
+        """Whether something may have been changed: `changes`, or not `analyze` shows what came of it."""
+        return self.changes or self.shown_by != ("analyze",)
 
     def lost(self, message: str) -> SessionLost:
         """The fault that nobody knows how this ended, with what to type to see it."""
@@ -343,10 +349,11 @@ def _upload(place: Place, bundle: Bundle) -> None:
 
 
 def _cut(place: Place, command: RemoteCommand, why: str) -> SessionLost:
-    return command.lost(
-        f"The connection to {place.shown} was lost ({why}); what had been committed stays, and a process may still be "
-        "running there."
-    )
+    left = [
+        *(["what had been committed stays"] if command.may_have_changed else []),
+        *([] if STOPPED.search(why) else ["a process may still be running there"]),
+    ]
+    return command.lost(f"The connection to {place.shown} was lost ({why}){'; ' if left else ''}{', and '.join(left)}.")
 
 
 def _cannot_enter(place: Place, answer: Answer) -> ClientError:
@@ -358,7 +365,10 @@ def _no_entry(place: Place, answer: Answer) -> ClientError | None:
     if "forbidden" in answer.err.lower():
         return ClientError(f"Kubernetes does not let you run commands in {place.shown}: it needs create on pods/exec.")
     if NO_SHELL.search(_reason(answer)):
-        return ClientError(f"{place.shown} has no sh to run the tool with; it is not GitLab's official image.")
+        return ClientError(
+            f"Nothing can be run in {place.shown}: it has no sh to run the tool with, so it is not GitLab's official "
+            "image."
+        )
     return None
 
 
