@@ -76,7 +76,11 @@ def test_several_releases_ask_for_one() -> None:
 def test_the_refusal_says_what_there_is_instead() -> None:
     assert "is gitlab.toolbox.enabled set" in refusal()
     assert "only pods of jobs" in refusal(pod("x", labels={"job-name": "backup"}))
-    assert "x is pending; kubectl describe pod" in refusal(pod("x", phase="Pending"))
+    assert "x is pending. → to see why: kubectl -n gitlab describe pod x" in refusal(pod("x", phase="Pending"))
+    elsewhere = KubernetesTarget("gitlab", context="prod eu")
+    assert refusal(pod("x", ready=False), target=elsewhere).endswith(
+        "x is not ready. → to see why: kubectl --context 'prod eu' -n gitlab describe pod x"
+    )
     assert "x is being removed" in refusal(pod("x", deletionTimestamp="2026-01-02T00:00:00Z"))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.call import ARROW
 from tokens.errors import UsageError
 from tokens.origin import CONTEXT
 from tokens.targets.target import KubernetesTarget
@@ -79,11 +80,16 @@ def find_pod(target: KubernetesTarget, program: tuple[str, ...] = KUBECTL) -> To
         pods = json.loads(answer.out)["items"]
     except (ValueError, KeyError, TypeError):
         raise ClientError(f"kubectl's list of pods in namespace {namespace} cannot be read.") from None
-    name = choose_pod(pods, target, lambda: _context(target, program))
+    name = choose_pod(pods, target, lambda: _context(target, program), program)
     return ToolboxPod(name, namespace, target.context, f"{CONTEXT}{_context(target, program)})", program)
 
 
-def choose_pod(pods: Iterable[dict[str, Any]], target: KubernetesTarget, context: Callable[[], str]) -> str:
+def choose_pod(
+    pods: Iterable[dict[str, Any]],
+    target: KubernetesTarget,
+    context: Callable[[], str],
+    program: Sequence[str] = KUBECTL,
+) -> str:
     """The name of the pod to go into, out of a Kubernetes list of pods with GitLab's label.
 
     Raises:
@@ -104,7 +110,10 @@ def choose_pod(pods: Iterable[dict[str, Any]], target: KubernetesTarget, context
     where = f"No toolbox pod{of_release} is ready in namespace {target.namespace} (context {context()})"
     if lasting:
         states = ", ".join(f"{pod['metadata']['name']} is {_state(pod)}" for pod in lasting)
-        raise UsageError(f"{where}: {states}; kubectl describe pod shows why.")
+        describe = ["-n", target.namespace, "describe", "pod", lasting[-1]["metadata"]["name"]]
+        raise UsageError(
+            f"{where}: {states}.{ARROW}to see why: {shlex.join([*kubectl(program, target.context), *describe])}"
+        )
     if pods:
         raise UsageError(f"{where}, only pods of jobs such as backups; set gitlab.toolbox.enabled and replicas.")
     raise UsageError(
