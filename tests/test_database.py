@@ -198,6 +198,25 @@ def test_what_libpq_was_answered_with_tls_and_without_is_said_once() -> None:
     assert one_line(asked_twice) == f"connection failed: {answer}"
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            "consuming input failed: server closed the connection unexpectedly\n\tThis probably means the server "
+            "terminated abnormally\n\tbefore or while processing the request.",
+            "server closed the connection unexpectedly",
+        ),
+        (
+            'connection is bad: connection to server on socket "/run/.s.PGSQL.6432" failed: Connection refused\n'
+            "\tIs the server running locally and accepting connections on that socket?",
+            'connection to server on socket "/run/.s.PGSQL.6432" failed: Connection refused',
+        ),
+    ],
+)
+def test_libpqs_advice_and_the_drivers_own_words_are_left_out(said: str, line: str) -> None:
+    assert one_line(psycopg.OperationalError(said)) == line
+
+
 @pytest.mark.newest_server
 def test_a_home_that_this_account_may_not_enter_does_not_hinder_tls(
     by_tls: Address, gitlab_tokens: str, git: Account, folder: Path

@@ -99,6 +99,8 @@ CURES = """
 """
 TRIES = 3  # of asking a server that ends sessions soon
 
+DRIVERS_OWN = re.compile(r"^(connection is bad|consuming input failed): ")  # before what libpq says
+
 DIGEST = re.compile(r"[A-Za-z0-9+/]{43}=")  # what GitLab keeps of a token: a SHA-256 as Base64
 
 
@@ -258,14 +260,17 @@ def one_line(error: psycopg.Error) -> str:
     if error.diag.message_primary:
         line = " ".join(error.diag.message_primary.split()).rstrip(".")
     else:
-        line = " ".join(_said(str(error)))
+        line = DRIVERS_OWN.sub("", " ".join(_said(str(error))))
     return DIGEST.sub("[digest]", line)
 
 
 def _said(text: str) -> Sequence[str]:
-    """The lines of libpq, each once: with sslmode=prefer it asks twice, and says twice what it was answered."""
+    """The lines of libpq, each once: with sslmode=prefer it asks twice, and says twice what it was answered.
+
+    A tab begins its advice.
+    """
     said: list[str] = []
-    for line in (line.strip().rstrip(".") for line in text.splitlines()):
-        if line and not line.endswith("?") and not any(line in before for before in said):
+    for line in (line.strip().rstrip(".") for line in text.splitlines() if not line.startswith("\t")):
+        if line and not any(line in before for before in said):
             said.append(line)
     return said
