@@ -81,3 +81,9 @@ def test_nothing_but_a_day_as_the_documentation_writes_it_can_be_typed(text: str
 
 def test_spaces_around_a_typed_date_do_not_matter() -> None:
     assert str(ExpirationDate.typed("  2025-06-15 ")) == "2025-06-15"
+
+
+@pytest.mark.parametrize("ordinal", [float("nan"), 740_000.5])
+def test_what_is_no_whole_number_of_days_is_no_date(ordinal: float) -> None:
+    with pytest.raises(ValueError, match="a day has a whole number"):
+        ExpirationDate(ordinal)

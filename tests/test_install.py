@@ -220,3 +220,17 @@ def test_without_destdir_it_wants_root() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (3, "Run this as root (sudo).\n")
+
+
+def test_an_exchange_that_fails_leaves_the_earlier_one_and_says_so(
+    install: Install, host: Path, packed: Path, tmp_path: Path
+) -> None:
+    assert install(packed).returncode == 0
+    before = everything(host)
+    (tmp_path / "mv").write_text('#!/bin/sh\ncase $1 in *.new.*) exit 1 ;; esac\nexec /bin/mv "$@"\n')
+    (tmp_path / "mv").chmod(0o755)
+    env = {"DESTDIR": str(host), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", INSTALL, packed], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot be replaced; the earlier one is still there." in done.stderr
+    assert everything(host) == before

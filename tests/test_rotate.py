@@ -484,8 +484,9 @@ def test_a_token_that_somebody_was_faster_with_is_left_alone(gitlab: Instance, g
     more_accounts(gitlab, 1)
     process = gitlab.start("--within", "30d", "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
     gate.wait()
-    second = ("--token", NAME, "--yes", "--deliver", f"file:{gitlab.folder}/other", "--grace", "7d")
-    assert "Run 1 (rotate) is under way" in gitlab.refusal(*second, status=3)
+    second = ("--yes", "--deliver", f"file:{gitlab.folder}/other", "--grace", "7d")
+    assert "Token 1 of inventory has a successor of run 1" in gitlab.refusal("--token", NAME, *second, status=3)
+    assert "Run 1 (rotate) is under way" in gitlab.refusal("--token", "2", *second, status=3)
     gitlab.execute("UPDATE personal_access_tokens SET revoked = true WHERE id = 2")
     gate.open()
     status, _, err = ended(process)
@@ -1305,6 +1306,23 @@ def test_a_successor_that_nobody_has_neither_quiets_an_alarm_nor_lets_a_nightly_
     gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/token")
     assert call_here(GITLAB_TOKENS, "check", *target).returncode == 0
     assert gitlab.run(*nightly).returncode == 0
+
+
+def test_a_successor_that_nobody_has_is_not_rotated_in_place_of_the_old_token(gitlab: Instance) -> None:
+    killed_before_its_delivery(gitlab)
+    before = gitlab.rows()
+    words = ("--service-account", "inventory", "--yes", "--deliver", f"file:{gitlab.folder}/token")
+    assert gitlab.refusal(*words, status=3).endswith(" with its options: gitlab-tokens rotate --resume 1")
+    assert gitlab.refusal("--token", "2", *words[2:], status=3) == (
+        "Token 2 of inventory is a successor of run 1, which has not come to its end. → to go on if that run has "
+        "stopped, with its options: gitlab-tokens rotate --resume 1"
+    )
+    done = gitlab.run("--within", "366d", *words[2:])
+    assert (done.returncode, gitlab.rows()) == (ExitStatus.PARTIAL, before)
+    assert "Left out: Token 2 of inventory is a successor of run 1" in done.stdout
+    gitlab.done("--resume", "1", *words[3:])
+    assert [one.revoked for one in gitlab.rows()] == [True, True, False]
+    assert gitlab.run(*words, "--force").returncode == 0
 
 
 def test_a_delivered_token_is_told_of_where_the_old_one_stays_locked(gitlab: Instance, gate: Gate) -> None:

@@ -225,6 +225,31 @@ def test_a_successor_that_nobody_has_replaces_nothing_whoever_asks(
     assert (one.unfinished_run is None) == (state == "done")
 
 
+@pytest.mark.parametrize("state", ["created", "verified", "delivering", "delivered", "done"])
+def test_what_a_run_has_made_is_held_up_as_long_as_the_run_can_go_on_with_it(
+    gitlab_database_at: Callable[[str], Address], state: str
+) -> None:
+    address = gitlab_database_at(WITH_JOURNAL)
+    old, new = undelivered(address, state)
+    made = Search(Selection((), ids=(new,), states=EVERY_STATE))
+    run = None if state == "done" else 1
+
+    def held_up() -> tuple[int | None, int | None]:
+        (one,) = find(address, made)
+        return one.unfinished_run, standing(address, new).made_by
+
+    assert held_up() == (run, run)
+    # It may be in use, and the run can no more than leave it as it is.
+    execute(address, f"UPDATE personal_access_tokens SET revoked = true WHERE id = {old}")
+    run = 1 if state in ("created", "verified") else None
+    assert held_up() == (run, run)
+    # After a restore of GitLab's tables alone another token has got its id.
+    execute(address, "UPDATE personal_access_tokens SET revoked = false")
+    execute(address, "UPDATE token_tasks.rotations SET changed_at = '2026-01-01 00:00+00'")
+    execute(address, "UPDATE personal_access_tokens SET created_at = '2026-01-02'")
+    assert held_up() == (None, None)
+
+
 def test_a_successor_that_has_got_the_id_of_one_that_nobody_had_is_one(
     gitlab_database_at: Callable[[str], Address],
 ) -> None:

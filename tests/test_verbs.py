@@ -1,6 +1,7 @@
 """The tasks as plain functions: what they return, what they refuse, and that they neither print nor need Invoke."""
 
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import invoke
 import pytest
 import sqlalchemy as sa
 
@@ -25,6 +27,7 @@ from tokens.address import Address
 from tokens.errors import Refused, UsageError
 from tokens.journal.installation import JournalMissing
 from tokens.rotation.run import Began, Rotated
+from tokens.run.events import RunFailed
 
 TODAY = datetime.now(UTC).date()
 SOON, LATER = (tokens.ExpirationDate.typed(str(TODAY + timedelta(days))) for days in (5, 200))
@@ -495,3 +498,35 @@ def test_a_rotation_that_was_stopped_goes_on_by_its_number(gitlab: Address, secr
     assert len(vault.kept) == 2
     with pytest.raises(tokens.RunComplete, match="is complete: there is nothing to do"):
         tokens.rotate(gitlab, began.run, vault, secrets_file=secrets, url=None)
+
+
+def test_what_a_run_raises_comes_out_of_a_pool_of_processes(gitlab: Address) -> None:
+    tokens.apply(gitlab, tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER)))
+    with pytest.raises(tokens.RunComplete) as complete:
+        tokens.apply(gitlab, 1)
+    failed = RunFailed(Refused("the server is gone"), 7, reversible=True)
+    for error in (complete.value, failed):
+        copied = pickle.loads(pickle.dumps(error))
+        assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
+
+
+def test_a_text_is_no_selection_of_dates() -> None:
+    for text in ("", str(SOON)):
+        with pytest.raises(UsageError, match="expires takes several of DateRange or None, not"):
+            tokens.Selection(text)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", [{"dryrun": True}, {"users": ["nobody"]}])
+def test_a_task_that_is_called_with_an_argument_that_it_has_not_changes_nothing(
+    gitlab: Address, words: dict[str, object]
+) -> None:
+    before = everything(gitlab)
+    with pytest.raises(TypeError, match=f"extend has no argument {next(iter(words))}"):
+        tokens.ns["extend"](invoke.Context(), target=url(gitlab), expires=[str(SOON)], by="5d", yes=True, **words)
+    assert everything(gitlab) == before
+
+
+def test_a_host_whose_name_cannot_be_one_is_one_line() -> None:
+    for host in ("db..example.com", "a" * 64 + ".example.com"):
+        with pytest.raises(tokens.TokensError, match="No host can have the name in postgresql://"):
+            tokens.analyze(f"postgresql://gitlab@{host}/gitlabhq_production")

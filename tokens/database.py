@@ -240,6 +240,8 @@ def connect(address: Address, *, read_only: bool = False) -> Iterator[Connection
         driver = login(address, autocommit=True, row_factory=namedtuple_row)
     except psycopg.Error as error:
         raise translated(error, address, connected=False) from error
+    except UnicodeError as error:  # before it is looked up
+        raise DatabaseError(f"No host can have the name in {address.shown}.") from error
     try:
         yield Connection(driver, address, read_only=read_only)
     finally:

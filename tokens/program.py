@@ -42,6 +42,7 @@ from tokens.terminal.debug_log import HIDDEN, without_addresses
 from tokens.terminal.interruption import Termination, interruptible, termination_as_error
 
 FILES = "its files (/etc/invoke.yaml, ~/.invoke.yaml, -f FILE)"
+SYSTEM = "/etc/"  # where Invoke looks for the file of everybody
 MOST_READ = 65536  # characters of a file that is not ours
 COMPLETE = "--complete"
 PATIENCE = 3  # seconds that completion may take
@@ -314,10 +315,15 @@ def _context() -> invoke.Context:
 
 
 def _unless_closed(load: Callable[[PathLike[str]], Any], path: PathLike[str]) -> Any:
-    """A file that this account may not read is somebody else's: HOME may still be root's."""
+    """A file that this account may not read is somebody else's: HOME may still be root's.
+
+    The one for the whole system is everybody's, and may demand four eyes.
+    """
     try:
         return load(path)
     except PermissionError:
+        if os.fspath(path).startswith(SYSTEM):
+            raise
         return {}
 
 

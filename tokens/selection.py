@@ -141,9 +141,8 @@ class Selection:
             day = getattr(self, name)
             if day is not None and (isinstance(day, datetime) or not isinstance(day, date)):
                 raise UsageError(f"{name} takes a date, not {shortened(repr(day))}.")
-        if not isinstance(self.expires, Collection) or not all(
-            one is None or isinstance(one, DateRange) for one in self.expires
-        ):
+        days = isinstance(self.expires, Collection) and not isinstance(self.expires, str)
+        if not days or not all(one is None or isinstance(one, DateRange) for one in self.expires):
             raise UsageError(f"expires takes several of DateRange or None, not {shortened(repr(self.expires))}.")
         for name in ("users", "groups", "projects", "scopes"):
             given = getattr(self, name)

@@ -22,6 +22,7 @@ from tokens.arguments import (
     check_type,
     refuse,
 )
+from tokens.call import one_message
 from tokens.change.change import MOST_DAYS, Change
 from tokens.change.notes import guards
 from tokens.change.plan import Options, Plan, RunKind, make_plan
@@ -36,7 +37,7 @@ from tokens.journal import beginning, setup
 from tokens.journal.opening import with_journal
 from tokens.journal.record import Recorder
 from tokens.rotation.backend import Question
-from tokens.rotation.candidate import Search
+from tokens.rotation.candidate import Search, why_none
 from tokens.rotation.local import LocalBackend
 from tokens.rotation.plan import LIFETIME
 from tokens.rotation.rotator import Outcome, new_token
@@ -343,7 +344,8 @@ def rotate(
     if survey.fault is not None:
         raise survey.fault
     if named and not survey.found:
-        raise UsageError("There is no token of this name, id or account that can be rotated.")
+        why = why_none(address_of(target), search)
+        raise UsageError(one_message("There is no token of this name, id or account that can be rotated.", why or ""))
     if not survey.remaining:
         return Rotations(resume, left_out=survey.obstacles)
     refuse(survey.plan.guards if survey.plan else (), allow)

@@ -7533,7 +7533,7 @@ SELECT
       false AS granular,
       0 AS granular_scopes,
       false AS sudo,
-      CAST(NULL AS bigint) AS unfinished_run
+      COALESCE(CAST(NULL AS bigint), CAST(NULL AS bigint)) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE TRUE
@@ -7574,7 +7574,7 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run
+      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run, CAST(NULL AS bigint) AS made_by
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST($1 AS bigint[]));
@@ -8308,7 +8308,7 @@ SELECT
       false AS granular,
       0 AS granular_scopes,
       false AS sudo,
-      CAST(NULL AS bigint) AS unfinished_run
+      COALESCE(CAST(NULL AS bigint), CAST(NULL AS bigint)) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.user_id IN (

@@ -8217,7 +8217,7 @@ SELECT
         WHERE g.personal_access_token_id = t.id
       ) AS granular_scopes,
       t.sudo AS sudo,
-      CAST(NULL AS bigint) AS unfinished_run
+      COALESCE(CAST(NULL AS bigint), CAST(NULL AS bigint)) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE TRUE
@@ -8248,7 +8248,7 @@ SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE
           AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
-      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run
+      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run, CAST(NULL AS bigint) AS made_by
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST($1 AS bigint[]));
@@ -9036,7 +9036,7 @@ SELECT
         WHERE g.personal_access_token_id = t.id
       ) AS granular_scopes,
       t.sudo AS sudo,
-      CAST(NULL AS bigint) AS unfinished_run
+      COALESCE(CAST(NULL AS bigint), CAST(NULL AS bigint)) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.user_id IN (

@@ -107,9 +107,10 @@ def simulate(environment: Environment, locate: Locate, asked: Asked, output: str
     Raises:
         TokensError: see `tokens.errors`.
     """
+    # Read before this process may become the GitLab user, and leave the caller's folder.
+    usage = None if asked.logs is None else read(environment, asked.logs) or Usage()
     site = locate()
     instance = described(site) if output == "json" else site.instance  # before the transaction begins
-    usage = None if asked.logs is None else read(environment, asked.logs) or Usage()
     with ExitStack() as stack:
         with environment.announced("Going through the nights"):
             opened = simulated(site.address, asked.selection, asked.scenario, release=site.release, usage=usage)

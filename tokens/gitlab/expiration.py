@@ -40,6 +40,11 @@ class ExpirationDate:
 
     ordinal: float
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is neither a whole number of days nor infinite."""
+        if math.isnan(self.ordinal) or (self.is_finite and self.ordinal % 1):
+            raise ValueError(f"a day has a whole number, not {self.ordinal}")
+
     @classmethod
     def of(cls, day: date) -> Self:
         """The date of a calendar's day."""

@@ -61,6 +61,27 @@ UNFINISHED_RUN = f"""(
           AND (s.expires_at IS NULL OR s.expires_at > {TODAY})
       )"""  # noqa: S608 - a constant
 
+# It may be such a successor itself, as long as the run that has made it can go on with it: one that may be in use, and
+# whose old token is revoked, is left to whoever has it. A token that is not in the hash costs no scan.
+MADE_BY = """CASE WHEN t.id IN (
+        SELECT r.successor_id
+        FROM token_tasks.rotations r
+        WHERE r.state IN ('created', 'verified', 'delivering', 'delivered') AND r.successor_id IS NOT NULL
+      ) THEN (
+        SELECT max(r.run_id)
+        FROM token_tasks.rotations r
+        WHERE r.successor_id = t.id
+          AND t.created_at <= r.changed_at AT TIME ZONE 'UTC'
+          AND (
+            r.state IN ('created', 'verified')
+            OR r.state IN ('delivering', 'delivered') AND EXISTS (
+              SELECT
+              FROM public.personal_access_tokens o
+              WHERE o.id = r.token_id AND o.revoked IS NOT TRUE
+            )
+          )
+      ) END"""
+
 # A token that is not in that hash costs no scan. One that was made after the journal knew of it is another token, which
 # has got the successor's id, as after a restore of GitLab's tables.
 BY_JOURNAL = """
@@ -179,12 +200,14 @@ class Line:
     `direct` are conditions, one for each source, that it has a successor; `whole` makes a table `line` of its
     successors, of theirs, and so on, with `id`, `revoked` and `expires_at`. One that the journal knows to be made and
     not delivered is not among them: nobody is known to have it. `unfinished_run` is the run that has made one that
-    works, and has not retired the token yet; NULL where there is none.
+    works, and has not retired the token yet; NULL where there is none. `made_by` is the run that has made the token
+    itself as a successor, and has not retired the old one yet; NULL, too.
     """
 
     direct: tuple[str, ...]
     whole: str
     unfinished_run: str = "CAST(NULL AS bigint)"
+    made_by: str = "CAST(NULL AS bigint)"
 
     @property
     def has_live(self) -> str:
@@ -225,7 +248,7 @@ def read_line(connection: Connection, schema: Schema) -> Line | None:
     if knows is None or not knows.unfinished:
         return Line(tuple(direct), WHOLE.format(first=either.format(of="t"), next=either.format(of="line")))
     delivered = DELIVERED.format(first=either.format(of="t"), next=either.format(of="every"))
-    return Line(tuple(direct), delivered, UNFINISHED_RUN)
+    return Line(tuple(direct), delivered, UNFINISHED_RUN, MADE_BY)
 
 
 def why_unknown(connection: Connection, schema: Schema) -> str | None:

@@ -50,7 +50,7 @@ CANDIDATES = """
       {granular} AS granular,
       {granular_scopes} AS granular_scopes,
       {sudo} AS sudo,
-      {unfinished_run} AS unfinished_run
+      COALESCE({made_by}, {unfinished_run}) AS unfinished_run
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE {condition}
@@ -79,8 +79,8 @@ class Candidate:
     A `granular` token may do what its granular scopes allow, and `granular_scopes` is how many it has.
     `organization_id` is None where the release has no organizations. `days` are those until it expires, none or fewer
     where it has; None where there is no such number. `named` says that a person has named this very token, and not what
-    it has in common with others. `unfinished_run` has made a successor that works, and has not come to its end: it has
-    stopped, or is under way.
+    it has in common with others. `unfinished_run` has made a successor that works, or this token as one, and has not
+    come to its end: it has stopped, or is under way.
     """
 
     id: int
@@ -239,6 +239,7 @@ def read_candidates(
         state=STATE_EXPRESSION.strip(),
         **newer_columns(schema),
         unfinished_run=line.unfinished_run if line else NO_NUMBER,
+        made_by=line.made_by if line else NO_NUMBER,
         condition=condition,
     )
     for row in connection.rows(statement, **values):

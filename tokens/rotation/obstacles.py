@@ -20,7 +20,7 @@ STANDINGS = """
       t.id, t.name, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, {granular} AS granular,
       {sudo} AS sudo, t.scopes, {organization} AS organization_id, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
-      {live_successor} AS live_successor, {unfinished_run} AS unfinished_run
+      {live_successor} AS live_successor, {unfinished_run} AS unfinished_run, {made_by} AS made_by
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
@@ -38,8 +38,8 @@ LIVE_SUCCESSOR = f"""({{line}}
 class Standing:
     """One token and its owner, as far as they bear on a rotation.
 
-    `state` is the owner's. `live_successor` is the one that works of the tokens that came of this one, and
-    `unfinished_run` as of a Candidate.
+    `state` is the owner's. `live_successor` is the one that works of the tokens that came of this one. `unfinished_run`
+    has made a successor that works, and `made_by` this token as one; neither run has come to its end.
     """
 
     id: int
@@ -58,6 +58,7 @@ class Standing:
     owned: bool
     live_successor: int | None
     unfinished_run: int | None
+    made_by: int | None
 
     def __str__(self) -> str:
         return f"Token {self.id} of {self.username}" if self.username else f"Token {self.id}"
@@ -70,6 +71,7 @@ def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -
         **newer_columns(schema),
         live_successor=LIVE_SUCCESSOR.format(line=line.whole) if line else NO_NUMBER,
         unfinished_run=line.unfinished_run if line else NO_NUMBER,
+        made_by=line.made_by if line else NO_NUMBER,
     )
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 
@@ -102,17 +104,21 @@ def _obstacles(standing: Standing, rules: Rules, new_owner: Account | None, *, a
         yield from _against_another_owner(standing, new_owner)
     else:
         yield from _against_the_owner(standing, rules, allow_personal=allow_personal)
-    if standing.unfinished_run is not None:
+    if standing.made_by is not None:
+        run = standing.made_by
+        yield f"{standing} is a successor of run {run}, which has not come to its end.{_to_resume(run)}"
+    elif standing.unfinished_run is not None:
         run = standing.unfinished_run
-        yield (
-            f"{standing} has a successor of run {run}, which has not come to its end."
-            + to_type("to go on if that run has stopped, with its options", "rotate", "--resume", run)
-        )
+        yield f"{standing} has a successor of run {run}, which has not come to its end.{_to_resume(run)}"
     elif standing.live_successor is not None:
         yield (
             f"{standing} was rotated already, and its successor {standing.live_successor} works: rotate that one, or "
             "revoke it first."
         )
+
+
+def _to_resume(run: int) -> str:
+    return to_type("to go on if that run has stopped, with its options", "rotate", "--resume", run)
 
 
 def _against_the_owner(standing: Standing, rules: Rules, *, allow_personal: bool) -> Iterator[str]:

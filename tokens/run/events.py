@@ -1,6 +1,8 @@
 """What happens in a run: its events, and how it fails."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from tokens.errors import DatabaseError, TokensError
 
@@ -68,3 +70,6 @@ class RunFailed(DatabaseError):
         super().__init__(str(reason))
         self.changed = changed
         self.reversible = reversible
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), reversible=self.reversible), (TokensError(str(self)), self.changed)

@@ -1,6 +1,7 @@
 """What is left to apply of a run that the journal has: all of a stored plan, the rest of one that has stopped."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 from tokens import database
 from tokens.address import Address
@@ -52,6 +53,9 @@ class PlanComplete(RunComplete):
     def __init__(self, stored: StoredRun) -> None:
         super().__init__(f"Run {stored.id} is complete: there is nothing to do.")
         self.stored = stored
+
+    def __reduce__(self) -> tuple[type[Self], tuple[StoredRun]]:
+        return type(self), (self.stored,)
 
 
 @dataclass(frozen=True)

@@ -161,9 +161,9 @@ def refuse_others(context: invoke.Context, name: str) -> None:
     if os.geteuid() != 0:
         return
     for level, path, keys in _files(context):
-        if level == "system" or name not in keys:
+        if name not in keys:
             continue
-        if name == "root":
+        if name == "root" and level != "system":
             raise Refused(
                 f"tokens.root in {path} does not count for root, since it decides as whom programs run: "
                 "use INVOKE_TOKENS_ROOT or /etc/invoke.yaml."

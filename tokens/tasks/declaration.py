@@ -129,6 +129,9 @@ def task(
 
         @functools.wraps(manual)
         def called(context: invoke.Context, **given: Any) -> None:
+            # Invoke gives what was declared; a task of somebody's own may have a word wrong, and would change too much.
+            if unknown := given.keys() - {option.name for option in options}:
+                raise TypeError(f"{declared.name} has no argument {', '.join(sorted(unknown))}")
             _run(declared, context, given)
 
         called.__signature__ = _signature(options)  # type: ignore[attr-defined]
