@@ -1,6 +1,5 @@
 """Into a container by a client that is not called docker: a real podman, and one that answers as podman 3 did."""
 
-import errno
 import json
 import os
 import shlex
@@ -9,7 +8,6 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import invoke
 import pytest
 
 from tests.testbed.docker.engine import Engine
@@ -18,11 +16,9 @@ from tests.testbed.folders import public_folder
 from tests.testbed.processes import process_list, wait_until
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.screen import Program
-from tokens.errors import Refused, TokensError, UsageError
-from tokens.program import DataConfig, _unless_closed
+from tokens.errors import TokensError, UsageError
 from tokens.targets.target import DockerTarget
 from tokens.targets.there.docker import Container, find_container
-from tokens.tasks.configuration import refuse_others
 
 pytestmark = pytest.mark.slow
 
@@ -171,23 +167,3 @@ def test_root_takes_no_program_from_a_file_that_others_may_write(tmp_path: Path,
     assert not ran.exists()
     file.chmod(0o644)
     assert "does not count" not in said()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="files of another account need root")
-def test_nor_from_the_file_of_the_whole_system(tmp_path: Path) -> None:
-    file = tmp_path / "invoke.yaml"
-    file.write_text("tokens:\n  docker: podman\n")
-    context = invoke.Context(DataConfig(system_prefix=f"{tmp_path}/", user_prefix=f"{tmp_path}/none/"))
-    refuse_others(context, "docker")
-    file.chmod(0o666)
-    with pytest.raises(Refused, match=f"tokens.docker in {file} does not count for root"):
-        refuse_others(context, "docker")
-
-
-def test_only_a_file_of_somebody_else_that_may_not_be_read_counts_for_nothing() -> None:
-    def closed(path: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", path)
-
-    assert _unless_closed(closed, Path("/root/.invoke.yaml")) == {}
-    with pytest.raises(PermissionError):
-        _unless_closed(closed, Path("/etc/invoke.yaml"))

@@ -1,5 +1,6 @@
 """The commands as somebody types them: help, options, streams, exit statuses, configuration."""
 
+import errno
 import json
 import os
 import signal
@@ -21,10 +22,12 @@ from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
+from tokens.errors import Refused, UsageError
 from tokens.namespace import ns
-from tokens.program import FILES, DataConfig, TokensProgram
+from tokens.program import FILES, DataConfig, TokensProgram, _unless_closed, _unreadable_configuration
 from tokens.tasks import target as target_option
 from tokens.tasks.called import later_tasks
+from tokens.tasks.configuration import refuse_others
 from tokens.terminal.debug_log import without_addresses
 
 pytestmark = pytest.mark.newest_server  # what is typed and read is the same on every server
@@ -816,3 +819,24 @@ def test_whatever_a_task_says_of_a_long_value_is_short() -> None:
         done = call_here(GITLAB_TOKENS, *task, "--yes", "--target", "postgresql://gitlab@127.0.0.1:1/x", option, ids)
         said = f"{option} takes 1,000 characters at most, but was given 70,000.\n"
         assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone is refused")
+def test_root_takes_no_program_from_a_file_of_the_whole_system_that_others_may_write(tmp_path: Path) -> None:
+    file = tmp_path / "invoke.yaml"
+    file.write_text("tokens:\n  docker: podman\n")
+    context = invoke.Context(DataConfig(system_prefix=f"{tmp_path}/", user_prefix=f"{tmp_path}/none/"))
+    refuse_others(context, "docker")
+    file.chmod(0o666)
+    with pytest.raises(Refused, match=f"tokens.docker in {file} does not count for root"):
+        refuse_others(context, "docker")
+
+
+def test_only_a_file_of_somebody_else_that_may_not_be_read_counts_for_nothing() -> None:
+    def closed(path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    assert _unless_closed(closed, Path("/root/.invoke.yaml")) == {}
+    said = r"^/etc/invoke\.yaml may not be read by this account, .*: sudo chmod a\+r /etc/invoke\.yaml$"
+    with pytest.raises(UsageError, match=said), _unreadable_configuration():
+        _unless_closed(closed, Path("/etc/invoke.yaml"))

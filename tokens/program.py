@@ -374,6 +374,11 @@ def _unreadable_configuration() -> Iterator[None]:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = f'"{mark.name}" is not YAML in line {mark.line + 1}' if mark else "it is not YAML"
+    except PermissionError as error:
+        raise UsageError(
+            f"{error.filename} may not be read by this account, and it may demand four eyes: sudo chmod a+r "
+            f"{error.filename}"
+        ) from None
     except (OSError, UnknownFileType) as error:
         reason = _discreet(error)
     except JSONDecodeError as error:

@@ -62,7 +62,7 @@ UNFINISHED_RUN = f"""(
       )"""  # noqa: S608 - a constant
 
 # It may be such a successor itself, as long as the run that has made it can go on with it: one that may be in use, and
-# whose old token is revoked, is left to whoever has it. A token that is not in the hash costs no scan.
+# whose old token is revoked, stays as it is. A token that is not in the hash costs no scan.
 MADE_BY = """CASE WHEN t.id IN (
         SELECT r.successor_id
         FROM token_tasks.rotations r
