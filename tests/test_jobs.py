@@ -411,7 +411,8 @@ def test_the_configuration_says_how_many_workers_there_are_where_no_option_does(
 
 
 @pytest.mark.slow
-def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Instance) -> None:
+@pytest.mark.parametrize("interrupts", [1, 3])
+def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Instance, interrupts: int) -> None:
     with make_engine(instance.address).begin() as connection:
         make_tokens(connection, 4 * CHUNK, expires_at=SOON)
         make_updates_slow(connection, seconds=0.02)  # a statement of 10 seconds
@@ -426,7 +427,9 @@ def test_a_second_interrupt_waits_for_no_statement_of_any_worker(instance: Insta
         program.wait_for(lambda: instance.value(at_work) == JOBS)
         program.signal(signal.SIGHUP)  # two of the same kind that come at once are one
         program.wait_for(lambda: not is_pending(program.pid, signal.SIGHUP))  # else either may be handled first
-        program.signal(signal.SIGINT)
+        for _ in range(interrupts):
+            program.signal(signal.SIGINT)
+            program.wait_for(lambda: not is_pending(program.pid, signal.SIGINT))
         assert program.wait() == 130
         assert "Stopped in the middle of a transaction, after " in program.text
     assert instance.value("SELECT changed FROM token_tasks.runs WHERE state = 'stopped'") == instance.counts().get(

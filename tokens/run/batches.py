@@ -10,7 +10,8 @@ to the first of them.
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from queue import SimpleQueue
 from typing import TypeVar
@@ -157,14 +158,25 @@ def _together(share: Share, workers: Sequence[Worker], work: Callable[[Worker], 
     except BaseException:
         # A second Ctrl-C, or a caller that reads no further: nobody waits for the end of a long statement.
         share.ended.set()
-        for worker, thread in zip(workers, threads, strict=True):
-            thread.join(GRACE)
-            if thread.is_alive():
-                worker.cancel()
-                thread.join(GRACE)
+        _end(workers, threads)
         raise
     if errors:
         raise errors[0]
+
+
+def _end(workers: Sequence[Worker], threads: Sequence[threading.Thread]) -> None:
+    """Wait for the end of all threads; after some seconds their statements are cancelled."""
+    _join(threads)
+    for worker, thread in zip(workers, threads, strict=True):
+        if thread.is_alive():
+            worker.cancel()
+    _join(threads)
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    deadline = time.monotonic() + GRACE
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _growing(events: Iterator[Event]) -> Iterator[Event]:

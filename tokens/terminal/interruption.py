@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import NoReturn
 
 TERMINATION = (signal.SIGTERM, signal.SIGHUP)
 INTERRUPTION = (signal.SIGINT, *TERMINATION)
+IN_ORDER = 10.0  # seconds that a second Ctrl-C has to put in order what is under way, before a further one counts
 START = "tokens.start"  # the module whose handler is for the time before any task begins
 
 Handler = Callable[[int, FrameType | None], None]
@@ -51,11 +53,19 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Note Ctrl-C, SIGTERM and a closed terminal instead of obeying at once; a second Ctrl-C interrupts."""
+    """Note Ctrl-C, SIGTERM and a closed terminal instead of obeying at once; a second Ctrl-C interrupts.
+
+    Whoever presses it five times shall not break off what the second one has begun.
+    """
     request = StopRequest()
+    interrupted = -IN_ORDER
 
     def note(number: int, _: FrameType | None) -> None:
+        nonlocal interrupted
         if request.made() and number == signal.SIGINT:
+            if time.monotonic() - interrupted < IN_ORDER:
+                return
+            interrupted = time.monotonic()
             raise KeyboardInterrupt
         request.by = request.by or signal.Signals(number)
 
