@@ -55,7 +55,7 @@ def interruptible() -> Iterator[None]:
 def stop_requests() -> Iterator[StopRequest]:
     """Note Ctrl-C, SIGTERM and a closed terminal instead of obeying at once; a second Ctrl-C interrupts.
 
-    Whoever presses it five times shall not break off what the second one has begun.
+    A further one changes nothing for some seconds, so what the second one has begun comes to its end.
     """
     request = StopRequest()
     interrupted = -IN_ORDER
