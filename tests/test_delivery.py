@@ -772,6 +772,20 @@ def test_a_path_counts_from_where_the_program_was_started(tmp_path: Path, monkey
         assert path.read_text() == PLAIN
 
 
+def test_a_command_runs_in_the_folder_of_the_call_unless_that_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deliver").write_text(f"#!/bin/sh\ncat > /dev/null; pwd > {out}\n")
+    (tmp_path / "deliver").chmod(0o755)
+    deliver("command:./deliver")
+    assert out.read_text() == f"{tmp_path}\n"
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may enter every folder
+    assert run_command(f"cat > /dev/null; pwd > {out}", {}, TOKEN) is None
+    assert out.read_text() == "/\n"
+
+
 def test_no_process_list_shows_the_token_while_a_command_has_it(tmp_path: Path) -> None:
     token = "glpat-that_no_other_test_has"  # a script of another test may have PLAIN among its words
     os.mkfifo(tmp_path / "go")

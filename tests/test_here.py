@@ -50,7 +50,7 @@ def tmp_path(folder: Path) -> Path:
 def as_root(gitlab_tokens: str, tmp_path: Path) -> Call:
     """The program as root, in an environment that would lead it astray if libpq's variables counted."""
 
-    def call(*words: str, **variables: str) -> Done:
+    def call(*words: str, cwd: Path | None = None, **variables: str) -> Done:
         env = {
             "INVOKE_TOKENS_ROOT": str(tmp_path),
             "PATH": os.defpath,
@@ -62,6 +62,7 @@ def as_root(gitlab_tokens: str, tmp_path: Path) -> Call:
         return subprocess.run(
             [gitlab_tokens, *words],
             env=env | variables,
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -510,6 +511,23 @@ def test_the_log_of_the_gitlab_right_here_is_read_with_its_rotated_files(
     mine = tmp_path / "mine.log"
     logs.plain(mine, logs.written([logs.Use(2, 5)], [date(2026, 2, 16)]).lines).chmod(0o600)
     assert ",5,5.0," in as_root("used", "--log", str(mine), "--output", "csv").stdout
+
+
+def test_a_path_that_root_types_counts_from_roots_folder(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    (folder := tmp_path / "of git").mkdir()
+    os.chown(folder, git.uid, git.gid)
+    logs.plain(tmp_path / "mine.log", logs.written([logs.Use(2, 5)], [date(2026, 2, 16)]).lines)
+    for words, file in (
+        (("report", "--file", "page.html"), "page.html"),
+        (("check", "--output", "prometheus", "--file", "./numbers.prom"), "numbers.prom"),
+        (("used", "--log", "../mine.log", "--state-file", "state.json"), "state.json"),
+    ):
+        done = as_root(*words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert (folder / file).stat().st_uid == git.uid
 
 
 def test_a_geo_secondary_is_a_warning(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:

@@ -113,6 +113,7 @@ def run_command(
 ) -> str | None:
     """Run a command by /bin/sh; what it prints goes to `errors`. None, or how it failed as the end of a sentence.
 
+    It runs in the folder of this process, or in `/` where this account may not enter that.
     It has the variables in its environment, and on standard input exactly the token, without a line's end. One that
     ends well without having read the token has failed. One that is given a token has the variable MARK, too, with a
     value of its own, by which whatever it starts is known as part of this delivery. It begins with when its run was
@@ -143,6 +144,7 @@ def run_command(
                 stdin=reading,
                 stdout=shown,
                 stderr=shown,
+                cwd=_folder(),
                 env=_environment(variables, mark),
             )
         except (OSError, ValueError) as error:
@@ -185,8 +187,24 @@ def check_command(option: str, command: str) -> None:
 
 def _shell(*words: str) -> int:
     return subprocess.run(  # noqa: S603
-        [SHELL, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        [SHELL, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=_folder(),
+        check=False,
     ).returncode
+
+
+def _folder() -> str | None:
+    """Where a command runs: None for the folder of this process, `/` where its account may not enter that.
+
+    Git and others end at once in a folder that is closed to them, such as root's home.
+    """
+    try:
+        return None if os.access(os.getcwd(), os.X_OK) else "/"
+    except OSError:  # it is gone
+        return "/"
 
 
 def _has_one_place(command: str) -> bool:

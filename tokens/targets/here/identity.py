@@ -23,6 +23,8 @@ LATER = ("tokens", "psycopg", "psycopg_binary", "yaml", "prompt_toolkit", "sqlal
 def become(user: str, private: str) -> bool:
     """Run as `user` from now on; nothing is done where that is so already. Whether this has changed anything.
 
+    The folder stays, as with `sudo -u`: a path that was typed counts from there, also where `user` may not enter it.
+
     What root's environment holds stays in this process: the kernel lets no other process of `user` look into one that
     has changed its account (proc(5): it is not dumpable). A program that it starts can be looked into, so programs of
     GitLab's get `child_environment`.
@@ -61,7 +63,6 @@ def become(user: str, private: str) -> bool:
     os.setuid(account.pw_uid)
     # libpq looks at home for certificates and passwords, and root's home is closed from now on.
     os.environ |= {"HOME": account.pw_dir, "USER": user, "LOGNAME": user}
-    os.chdir("/")
     _root_has_become = user
     return True
 
