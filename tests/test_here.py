@@ -5,6 +5,7 @@ has to go on as the GitLab user, who may not be able to read the Python that run
 """
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import date
@@ -528,6 +529,45 @@ def test_a_path_that_root_types_counts_from_roots_folder(
         done = as_root(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
         assert (folder / file).stat().st_uid == git.uid
+
+
+def test_a_folder_that_is_closed_to_the_gitlab_user_is_said_to_be_so(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    lay_out_omnibus(tmp_path, git, peer)
+    (folder := tmp_path / "of root").mkdir(0o700)
+    for words in (
+        ("report", "--file", "out"),
+        ("evidence", "--file", "out"),
+        ("check", "--output", "prometheus", "--file", "out"),
+    ):
+        done = as_root(*words, cwd=folder)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == (
+            f'--file "out" cannot be written: Permission denied. Begun as root, this runs as {git.name}, whom '
+            f"PostgreSQL knows: name a file in a folder where {git.name} may write → to make one: sudo install -d -o "
+            f"{git.name} /var/lib/gitlab-tokens"
+        )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_key_that_only_root_may_read_is_refused_before_the_journal_is_read(
+    as_root: Call, tmp_path: Path, git: Account, peer: PeerServer
+) -> None:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("ssh-keygen is not installed")
+    lay_out_omnibus(tmp_path, git, peer)
+    key, folder = tmp_path / "key", tmp_path / "of git"
+    folder.mkdir()
+    os.chown(folder, git.uid, git.gid)
+    key.write_text("of root")
+    key.chmod(0o600)
+    done = as_root("evidence", "--file", "out", "--sign-key", str(key), cwd=folder)
+    assert (done.returncode, list(folder.iterdir())) == (3, [])
+    assert one_line(done) == (
+        f"--sign-key {key} may not be read by {git.name}, as whom this runs although root began it: leave --sign-key "
+        f"out → to sign the file then: sudo ssh-keygen -Y sign -n gitlab-tokens-evidence -f {key} out\n"
+    )
 
 
 def test_a_geo_secondary_is_a_warning(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:

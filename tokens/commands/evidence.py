@@ -20,6 +20,7 @@ from tokens.commands.whole_file import check, replace
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.journal import installation
 from tokens.journal.evidence import read
+from tokens.targets.here import identity
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
 from tokens.terminal import console
@@ -75,14 +76,15 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
     """
     if wanted.file is None and console.is_terminal(environment.stdout):
         raise UsageError("Evidence is for a file: use --file, such as --file evidence.ndjson.")
-    if wanted.file is not None:
-        check(wanted.file, example=EXAMPLE)
-        _check_places(wanted.file, force=wanted.force)
     site = locate()
     if wanted.file is None:
         with _lines(site, wanted.since) as lines:
             show(environment, "ndjson", ndjson=lambda: lines)
         return DONE
+    # As the account that writes and signs, which may be another than before.
+    check(wanted.file, example=EXAMPLE)
+    _check_places(wanted.file, force=wanted.force)
+    _check_key(wanted.file, wanted.sign_key)
     program = _check(wanted.file)
     with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:
         content = (f"{line}\n".encode("ascii") for line in lines)
@@ -118,14 +120,26 @@ def _sign(file: Path, key: Path) -> Path:
         done = subprocess.run(command, stdin=content, capture_output=True, check=False)  # noqa: S603 - of our own words
     if done.returncode != 0:
         said = " ".join(done.stderr.decode("utf-8", "replace").split())
-        again = f"ssh-keygen -Y sign -n {NAMESPACE} -f {_quoted(key)} {_quoted(file)}"
         raise TokensError(
             f"{file} is written, but not signed: ssh-keygen says: {said or 'nothing'} (a key with a passphrase takes a "
-            f"terminal, or ssh-add before) → to sign it: {again}"
+            f"terminal, or ssh-add before) → to sign it: {_to_sign(file, key)}"
         )
     signature = _signature(file)
     replace(signature, done.stdout, FOR_ITS_OWNER)
     return signature
+
+
+def _check_key(file: Path, key: Path | None) -> None:
+    """Refuse a key that root could read and the account that root has become cannot."""
+    if key is not None and identity.became() is not None and not os.access(key, os.R_OK):
+        raise Refused(
+            f"--sign-key {key} may not be read by {identity.became()}, as whom this runs although root began it: leave "
+            f"--sign-key out → to sign the file then: sudo {_to_sign(file, key)}"
+        )
+
+
+def _to_sign(file: Path, key: Path) -> str:
+    return f"ssh-keygen -Y sign -n {NAMESPACE} -f {_quoted(key)} {_quoted(file)}"
 
 
 def _check_places(file: Path, *, force: bool) -> None:

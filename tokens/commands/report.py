@@ -8,7 +8,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.logged import located
 from tokens.commands.show import show
-from tokens.commands.whole_file import replace
+from tokens.commands.whole_file import check, replace
 from tokens.errors import UsageError
 from tokens.inventory.report import report as report_of
 from tokens.selection import Selection
@@ -17,6 +17,7 @@ from tokens.terminal import console
 from tokens.usage.files import Log
 from tokens.views.page import report_page
 
+EXAMPLE = "tokens.html"
 FOR_ITS_OWNER = 0o600  # it says whose tokens are whose
 
 
@@ -52,6 +53,8 @@ def report(
     if file is None and console.is_terminal(environment.stdout):
         raise UsageError("The page is for a browser: use --file, such as --file tokens.html.")
     site, usage = located(environment, locate, logs)
+    if file is not None:
+        check(Path(file), example=EXAMPLE)  # as the user who writes it
     with environment.announced("Reading the tokens"):
         found = report_of(
             site.address,
@@ -73,5 +76,5 @@ def report(
     if file is None:
         show(environment, "html", html=lambda: page)
         return
-    replace(Path(file), page.encode(), FOR_ITS_OWNER, example="tokens.html")
+    replace(Path(file), page.encode(), FOR_ITS_OWNER, example=EXAMPLE)
     environment.print_prose(f"Written to {file}: open it in a browser.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from tokens.errors import TokensError
+from tokens.targets.here import identity
 
 METRICS_FILE = "gitlab_tokens.prom"
 """What the file of numbers for Prometheus is called in examples."""
@@ -65,4 +66,15 @@ def _named(path: Path, option: str) -> Iterator[None]:
     except OSError as error:
         absent = isinstance(error, FileNotFoundError) and not path.parent.exists()
         why = f"there is no folder {path.parent}" if absent else error.strerror
-        raise TokensError(f'--{option} "{path}" cannot be written: {why}.') from error
+        raise TokensError(f'--{option} "{path}" cannot be written: {why}.{_who(error)}') from error
+
+
+def _who(error: OSError) -> str:
+    """Who writes, where root may be surprised that it is not root, and what to type."""
+    account = identity.became()
+    if account is None or not isinstance(error, PermissionError):
+        return ""
+    return (
+        f" Begun as root, this runs as {account}, whom PostgreSQL knows: name a file in a folder where {account} may "
+        f"write → to make one: sudo install -d -o {account} /var/lib/gitlab-tokens"
+    )

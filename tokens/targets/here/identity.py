@@ -67,6 +67,11 @@ def become(user: str, private: str) -> bool:
     return True
 
 
+def became() -> str | None:
+    """The account that root has become in this process, None where it has become none."""
+    return _root_has_become
+
+
 def child_environment() -> dict[str, str]:
     """The environment for a program that GitLab's configuration names, such as a `config_command`.
 
