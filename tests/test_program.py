@@ -500,6 +500,17 @@ def test_an_unusable_configuration_is_one_line(tmp_path: Path) -> None:
         assert call_here(GITLAB_TOKENS, "-f", str(tmp_path / name), "analyze").returncode == 2
 
 
+@pytest.mark.parametrize("text", ["tokens: [\n", "[1, 2]\n"])
+def test_help_and_the_version_are_told_with_a_configuration_that_cannot_be_used(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".invoke.yaml").write_text(text)
+    for words in (["--version"], ["--help"], ["help", "analyze"], ["--list"]):
+        done = call_here(GITLAB_TOKENS, *words, env={"HOME": str(tmp_path)})
+        assert (done.returncode, done.stdout, done.stderr) == (0, call_here(GITLAB_TOKENS, *words).stdout, "")
+    done = call_here(GITLAB_TOKENS, "analyze", "--target", "demo", env={"HOME": str(tmp_path)})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Invoke's configuration cannot be used: ")
+
+
 @pytest.mark.parametrize("text", ["", "# target: docker:gitlab\n", "---\n...\n", "null\n"])
 def test_a_file_in_which_all_is_commented_out_has_no_settings(target: str, tmp_path: Path, text: str) -> None:
     home, named = tmp_path / "home", tmp_path / "named.yaml"

@@ -68,6 +68,7 @@ class TokensProgram(invoke.Program):
     """Invoke's program over our namespace, with our exit statuses."""
 
     namespace: invoke.Collection
+    _fault: UsageError | None = None  # of the configuration
 
     def normalize_argv(self, argv: list[str] | None) -> None:
         super().normalize_argv(argv)
@@ -82,8 +83,13 @@ class TokensProgram(invoke.Program):
         self.argv[1:] = in_invokes_words(self.argv[1:], self._catalogue.tasks, self._catalogue.groups)
 
     def create_config(self) -> None:
-        with self._wrong_use(), _unreadable_configuration():
-            super().create_config()
+        try:
+            with _unreadable_configuration():
+                super().create_config()
+        except UsageError as error:
+            # Help and the version need none of it. A task never gets past update_config.
+            self._fault = error
+            self.config = self.config_class(lazy=True)
 
     def parse_core(self, argv: list[str] | None) -> None:
         with self._wrong_use():
@@ -139,6 +145,8 @@ class TokensProgram(invoke.Program):
     def update_config(self, merge: bool = True) -> None:
         path = self.args.config.value or os.environ.get("INVOKE_RUNTIME_CONFIG")
         with self._wrong_use():
+            if self._fault is not None:
+                raise self._fault
             _check_file(path)
         _note_project_file(path)
         with self._wrong_use(), _unreadable_configuration():
