@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,10 @@ def test_a_bundle_that_does_not_run_here_changes_nothing(install: Install, host:
     (tmp_path / "damaged.tar.gz").write_bytes(b"nothing of the kind")
     for path, said in (
         (make_bundle(tmp_path / "foreign", "exit 126"), "does not run here"),
-        (tmp_path / "damaged.tar.gz", "cannot be unpacked"),
+        (
+            tmp_path / "damaged.tar.gz",
+            "cannot be unpacked; nothing was changed. tar says: gzip: stdin: not in gzip format\n",
+        ),
         (tmp_path / "missing.tar.gz", "There is no file"),
     ):
         before = everything(host)
@@ -234,3 +238,68 @@ def test_an_exchange_that_fails_leaves_the_earlier_one_and_says_so(
     assert done.returncode == 1
     assert "cannot be replaced; the earlier one is still there." in done.stderr
     assert everything(host) == before
+
+
+def test_what_killed_installations_have_left_is_removed(install: Install, host: Path, packed: Path) -> None:
+    gone = subprocess.run(["/bin/sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    opt = host / "opt"
+    kept = {f"gitlab-tokens.new.{os.getpid()}", "gitlab-tokens.old.1a", "gitlab-tokens.backup", "gitlab-tokens.new."}
+    for words in ([packed], ["--uninstall"]):
+        for name in (f"gitlab-tokens.new.{gone}", f"gitlab-tokens.old.{gone}", *kept):
+            (opt / name).mkdir(parents=True, exist_ok=True)
+            (opt / name / "file").touch()
+        assert install(*words).returncode == 0
+        assert {path.name for path in opt.iterdir()} - {"gitlab-tokens"} == kept
+
+
+@pytest.mark.parametrize("target", ["/nowhere/gitlab-tokens", "nowhere"])
+def test_a_link_that_leads_nowhere_is_no_other_program(install: Install, host: Path, packed: Path, target: str) -> None:
+    (host / "usr/local/bin").mkdir(parents=True)
+    (host / "usr/local/bin/gitlab-tokens").symlink_to(target)
+    assert install(packed).stdout == f"{VERSION} is installed in /opt/gitlab-tokens.\n"
+    assert os.readlink(host / "usr/local/bin/gitlab-tokens") == "/opt/gitlab-tokens/gitlab-tokens"
+
+
+def test_a_link_into_the_folder_that_stands_for_the_host_is_another_program(
+    install: Install, host: Path, packed: Path
+) -> None:
+    for name in ("opt/venv/inv", "usr/local/bin/inv"):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+    (host / "opt/venv/inv").touch()
+    (host / "usr/local/bin/inv").symlink_to("/opt/venv/inv")
+    assert "another inv" in install(packed).stdout
+    assert os.readlink(host / "usr/local/bin/inv") == "/opt/venv/inv"
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    folder.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            "noexec",
+            "No program runs in {opt}, which may be mounted with noexec (findmnt -T {opt}); nothing was changed.",
+        ),
+        ("size=64k", "There is no space left in {opt} for {bundle}; nothing was changed."),
+    ],
+)
+def test_what_is_wrong_with_the_disk_is_said_in_a_line(
+    install: Install, host: Path, tmp_path: Path, options: str, said: str
+) -> None:
+    bundle = make_bundle(tmp_path / "large", f"echo {VERSION} # {'x' * 100_000}")
+    with mounted(host / "opt", options):
+        done = install(bundle)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == said.format(opt=host / "opt", bundle=bundle)
+        assert len(done.stderr.splitlines()) <= 2
+        assert list((host / "opt").iterdir()) == []
