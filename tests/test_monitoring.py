@@ -68,6 +68,13 @@ def test_rules_and_dashboard_ask_for_numbers_that_are_written() -> None:
     assert {name for expression in asked for name in METRIC.findall(expression)} <= written()
 
 
+def test_the_dashboard_says_stop_working_where_a_membership_may_end_before_the_date() -> None:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    titles = [panel["title"] for panel in dashboard["panels"]]
+    assert [title for title in titles if re.search("stops? working", title, re.IGNORECASE)]
+    assert not [title for title in titles if re.search(r"\bexpires?\b", title, re.IGNORECASE)]
+
+
 @pytest.mark.parametrize("kind", [*Kind, *OtherKind])
 def test_every_alert_names_a_command_that_works_when_it_is_typed(
     gitlab_database: Address, kind: Kind | OtherKind
