@@ -160,6 +160,11 @@ def test_a_check_fails_for_a_log_that_nobody_writes_any_more(logged: Logged, tmp
         assert done.returncode == status
         assert f"The log's last call was at {TODAY - timedelta(3)}T" in done.stdout + done.stderr
     assert logged.instance.run("check", "--log", old, "--max-age", "2w").returncode == 5
+    (empty := tmp_path / "empty.log").touch()
+    done = logged.instance.run("check", "--log", empty, "--max-age", "1d")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("The log has no call yet, as one that was just rotated, so its age is not known: ")
+    assert logged.instance.run("check", "--log", f"{empty},{old}", "--max-age", "1w").returncode == 5
     alone = logged.instance.run("check", "--max-age", "1d")
     assert (alone.returncode, alone.stderr) == (2, "--max-age is about a log: use --log FILE with it.\n")
     wrong = logged.instance.run("check", "--log", old, "--max-age", "soon")

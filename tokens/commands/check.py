@@ -176,7 +176,7 @@ def _refuse_old(usage: Usage, max_age: timedelta) -> None:
     """Fail for a log that nobody may be writing any more: that it has no tries would mean nothing."""
     hint = "GitLab may write another file, or none; with rotated files give all of them, such as 'api_json.log*'."
     if not usage.until:
-        raise TokensError(f"The log has no call with a time, so its age is not known: {hint}")
+        raise TokensError(f"The log has no call yet, as one that was just rotated, so its age is not known: {hint}")
     age = datetime.now(UTC) - datetime.fromisoformat(usage.until[:19]).replace(tzinfo=UTC)
     if age > max_age:
         raise TokensError(f"The log's last call was at {usage.until[:16]} UTC, {duration(age)} ago: {hint}")
