@@ -49,6 +49,37 @@ def test_compose_builds_the_image_beside_it() -> None:
     gitlab = read("docker/compose.yaml")["services"]["gitlab"]
     assert gitlab["build"]["context"] == "."
     assert set(gitlab["build"]["args"]) == {"GITLAB"}
+    # Without the variable the container's data would lie in the host's /config, /logs and /data.
+    assert all(volume.startswith("${GITLAB_HOME:?}/") for volume in gitlab["volumes"])
+    assert re.search(r"^\$ GITLAB_HOME=/\S+ docker compose ", (DEPLOY / "docker/README.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("folder", ["docker", "kubernetes"])
+def test_a_page_whose_image_takes_every_bundle_of_a_folder_wants_an_empty_one(folder: str) -> None:
+    assert "in an empty folder" in (DEPLOY / folder / "README.md").read_text()
+
+
+def test_the_packages_page_removes_what_was_set_up() -> None:
+    removal = (DEPLOY / "omnibus/README.md").read_text().partition("## Remove it")[2]
+    service = (DEPLOY / "monitoring/gitlab-tokens-check.service").read_text()
+    (numbers,) = re.findall(r"--file (\S+)", service)
+    for name in (
+        "gitlab-tokens journal.uninstall",
+        "gitlab-tokens-check.timer",
+        "gitlab-tokens-check.service",
+        numbers,
+    ):
+        assert name in removal
+    # `install` alone is the program of coreutils.
+    texts = [path.read_text() for path in DEPLOY.rglob("*.md")]
+    assert {found for text in texts for found in re.findall(r"(\S*)install --uninstall", text)} == {"deploy/omnibus/"}
+
+
+def test_the_packages_node_exporter_is_pointed_to_the_services_folder() -> None:
+    service = (DEPLOY / "monitoring/gitlab-tokens-check.service").read_text()
+    (folder,) = re.findall(r"^StateDirectory=(\S+)", service, re.MULTILINE)
+    page = (DEPLOY / "monitoring/README.md").read_text()
+    assert f"node_exporter['flags'] = {{ 'collector.textfile.directory' => '/var/lib/{folder}' }}" in page
 
 
 def test_every_kind_of_installation_has_its_page() -> None:
