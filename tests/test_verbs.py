@@ -27,11 +27,15 @@ from tokens.address import Address
 from tokens.errors import Refused, UsageError
 from tokens.journal.installation import JournalMissing
 from tokens.rotation.run import Began, Rotated
-from tokens.run.events import RunFailed
+from tokens.run.events import BatchStarting, RunFailed
 
 TODAY = datetime.now(UTC).date()
 SOON, LATER = (tokens.ExpirationDate.typed(str(TODAY + timedelta(days))) for days in (5, 200))
 SERVICE_ACCOUNTS = tokens.Selection((), kinds=frozenset({tokens.Kind.SERVICE_ACCOUNT}))
+KILL = """
+    SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'gitlab-tokens' AND pid <> pg_backend_pid()
+"""
 GONE = tokens.ExpirationDate.typed(str(TODAY - timedelta(3)))
 
 
@@ -504,10 +508,28 @@ def test_what_a_run_raises_comes_out_of_a_pool_of_processes(gitlab: Address) -> 
     tokens.apply(gitlab, tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER)))
     with pytest.raises(tokens.RunComplete) as complete:
         tokens.apply(gitlab, 1)
-    failed = RunFailed(Refused("the server is gone"), 7, reversible=True)
+    failed = RunFailed(Refused("the server is gone"), 7, reversible=True, run=3)
     for error in (complete.value, failed):
         copied = pickle.loads(pickle.dumps(error))
         assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
+
+
+def test_a_run_that_fails_says_its_number_before_and_after(gitlab: Address) -> None:
+    before = everything(gitlab)
+    events: list[object] = []
+
+    def kill_the_session(event: object) -> None:
+        events.append(event)
+        if isinstance(event, BatchStarting):
+            query(gitlab, KILL)
+
+    with pytest.raises(RunFailed, match=r"was lost.* apply\(…, 1\) goes on with the run\.$") as fault:
+        tokens.apply(gitlab, tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER)), on_event=kill_the_session)
+    assert (fault.value.run, fault.value.changed) == (1, 0)
+    assert events[0] == Began(1)
+    assert everything(gitlab) == before
+    assert tokens.apply(gitlab, 1, on_event=events.append) == tokens.Result(1, changed=20, recounted=20)
+    assert events.count(Began(1)) == 2
 
 
 def test_a_text_is_no_selection_of_dates() -> None:

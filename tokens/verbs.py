@@ -35,7 +35,7 @@ from tokens.inventory.analysis import Analysis
 from tokens.inventory.analysis import analyze as analysis_of
 from tokens.journal import beginning, setup
 from tokens.journal.opening import with_journal
-from tokens.journal.record import Recorder
+from tokens.journal.record import Record
 from tokens.rotation.backend import Question
 from tokens.rotation.candidate import Search, why_none
 from tokens.rotation.local import LocalBackend
@@ -46,7 +46,7 @@ from tokens.rotation.run import Event as RotationEvent
 from tokens.rotation.run import run as run_rotations
 from tokens.run import stored_plans
 from tokens.run import undo as undoing
-from tokens.run.batches import Event, Finished, Recounted
+from tokens.run.batches import Event, Finished, Recounted, RunFailed
 from tokens.run.batches import run as run_batches
 from tokens.run.stored_plans import Application
 from tokens.run.undo import Undo
@@ -168,7 +168,7 @@ def apply(
     reason: str | None = None,
     allow: Collection[str] = (),
     jobs: int = 1,
-    on_event: Callable[[Event], None] = lambda _: None,
+    on_event: Callable[[Event | Began], None] = lambda _: None,
 ) -> Result:
     """Carry out a plan, or the run that the journal has under this number.
 
@@ -178,9 +178,11 @@ def apply(
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `past`.
         jobs: connections that share the work, 1 to 8.
-        on_event: gets what happens, from `tokens.run.batches`, in the caller's thread.
+        on_event: gets what happens, in the caller's thread: first `Began` with the run's number, before anything is
+            changed, then the events of `tokens.run.events`.
 
     Raises:
+        RunFailed: the database failed in the middle; it has the run's number, and what had been changed stays.
         Refused: a guard forbids it, another run is under way, or two people are needed; nothing was changed.
         JournalMissing: `install_journal` installs it.
         RunComplete: nothing is left of that run.
@@ -252,7 +254,7 @@ def undo(
     reason: str | None = None,
     allow: Collection[str] = (),
     jobs: int = 1,
-    on_event: Callable[[Event], None] = lambda _: None,
+    on_event: Callable[[Event | Began], None] = lambda _: None,
 ) -> Result:
     """Put back what a run has changed, but for what was changed since. Arguments and errors as of `apply`.
 
@@ -386,7 +388,7 @@ def _begun(
     reason: str | None,
     allow: Collection[str],
     jobs: int,
-    on_event: Callable[[Event], None],
+    on_event: Callable[[Event | Began], None],
 ) -> Result:
     if not plan.tokens:
         return Result(None)
@@ -398,15 +400,20 @@ def _begun(
 
 
 def _carried_out(
-    address: Address, plan: Plan, recorder: Recorder, jobs: int, on_event: Callable[[Event], None]
+    address: Address, plan: Plan, record: Record, jobs: int, on_event: Callable[[Event | Began], None]
 ) -> Result:
     recounted: int | None = None
     end = Finished(0)
-    for event in run_batches(address, plan, recorder, jobs=jobs):
-        on_event(event)
-        match event:
-            case Recounted(recounted):
-                pass
-            case Finished():
-                end = event
-    return Result(recorder.run, end.changed, end.changed_meanwhile, end.locked, recounted)
+    try:
+        for position, event in enumerate(run_batches(address, plan, record, jobs=jobs)):
+            if position == 0:  # not before: an error of the caller's must end the run in the journal, too
+                on_event(Began(record.run))
+            on_event(event)
+            match event:
+                case Recounted(recounted):
+                    pass
+                case Finished():
+                    end = event
+    except RunFailed as error:
+        raise error.saying(one_message(str(error), f"apply(…, {record.run}) goes on with the run.")) from error
+    return Result(record.run, end.changed, end.changed_meanwhile, end.locked, recounted)

@@ -120,7 +120,7 @@ def run(
         changed = share.changed if share else 0
         reversible = any(worker.in_doubt for worker in workers) or recorder.has_changed(changed)
         if isinstance(error, DatabaseError) or (isinstance(error, Refused) and (changed or reversible)):
-            raise RunFailed(error, changed, reversible=reversible) from error
+            raise RunFailed(error, changed, reversible=reversible, run=recorder.run) from error
         raise
     yield end
 

@@ -63,13 +63,15 @@ Event = Reread | BatchStarting | BatchCommitted | Waiting | Recounted | Finished
 class RunFailed(DatabaseError):
     """The database failed in the middle of a run, or allowed no more of it; `changed` tokens had been committed before.
 
-    `reversible` is whether there may be anything to undo: a commit whose answer was lost may have been made.
+    `reversible` is whether there may be anything to undo: a commit whose answer was lost may have been made. `run` is
+    its number in the journal, None where it has none.
     """
 
-    def __init__(self, reason: TokensError, changed: int, *, reversible: bool) -> None:
+    def __init__(self, reason: TokensError, changed: int, *, reversible: bool, run: int | None = None) -> None:
         super().__init__(str(reason))
         self.changed = changed
         self.reversible = reversible
+        self.run = run
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), reversible=self.reversible), (TokensError(str(self)), self.changed)
+        return partial(type(self), reversible=self.reversible, run=self.run), (TokensError(str(self)), self.changed)
