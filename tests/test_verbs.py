@@ -5,7 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from tests.testbed.addresses import url
 from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_token, make_tokens, make_user
 from tests.testbed.pages import MANUAL
-from tests.testbed.runs import everything, query
+from tests.testbed.runs import everything, execute, query
 from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.errors import Refused, UsageError
@@ -120,6 +120,22 @@ def test_a_plan_of_the_journal_is_carried_out_as_its_run_alone(gitlab: Address) 
             call(gitlab, kept)
     assert everything(gitlab) == before
     assert query(gitlab, "SELECT count(*) FROM token_tasks.runs")[0].count == 1
+
+
+def test_a_plan_of_another_database_is_refused(gitlab: Address, alone: Alone) -> None:
+    with alone.database(journal=True) as other:
+        with make_engine(other).begin() as connection:
+            make_tokens(connection, 20, expires_at=str(SOON))
+        planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER))
+        before = everything(other)
+        for call in (tokens.apply, tokens.store):
+            with pytest.raises(Refused, match="The plan is of another database than gitlab@alone/"):
+                call(other, planned)
+        assert everything(other) == before
+        tokens.apply(gitlab, planned)
+        with pytest.raises(Refused, match="is of another database"):
+            tokens.store(other, tokens.plan_to_undo(gitlab, 1).plan)
+        assert query(other, "SELECT count(*) FROM token_tasks.runs")[0].count == 0
 
 
 def test_what_an_undo_would_put_back_can_be_stored_and_carried_out(gitlab: Address) -> None:
@@ -552,3 +568,10 @@ def test_a_host_whose_name_cannot_be_one_is_one_line() -> None:
     for host in ("db..example.com", "a" * 64 + ".example.com"):
         with pytest.raises(tokens.TokensError, match="No host can have the name in postgresql://"):
             tokens.analyze(f"postgresql://gitlab@{host}/gitlabhq_production")
+
+
+def test_a_role_that_may_not_know_the_database_plans_and_changes(
+    gitlab_database: Address, superuser: Callable[[Address], Address]
+) -> None:
+    execute(superuser(gitlab_database), "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    assert tokens.plan(gitlab_database, on(SOON), tokens.Change(to=LATER)).database is None

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from tokens.address import Address
 from tokens.change.plan import Plan
 from tokens.commands.options.handling import GUARDS
+from tokens.database import read_identity
 from tokens.errors import Refused, UsageError, shortened
 from tokens.spelling import meant
 from tokens.targets.target import DatabaseTarget, parse_target
@@ -50,6 +51,12 @@ def check_new(plan: Plan) -> None:
     if plan.stored is not None:
         run = plan.stored
         raise UsageError(f"The journal has this plan as run {run}: to carry it out use apply(…, {run}).")
+
+
+def check_made_here(plan: Plan, address: Address) -> None:
+    """Raise Refused for a plan of another database, where other tokens may have the same ids and dates."""
+    if plan.database is not None and read_identity(address) not in (plan.database, None):
+        raise Refused(f"The plan is of another database than {address.shown}: nothing was changed. Make a plan there.")
 
 
 def check_text(name: str, text: str) -> None:

@@ -22,7 +22,7 @@ from psycopg.rows import namedtuple_row, tuple_row
 
 from tokens.address import Address
 from tokens.driver import login, rows_of, send_begin, set_configs
-from tokens.errors import ConnectionLost, DatabaseError, TokensError
+from tokens.errors import ConnectionLost, DatabaseError, Refused, TokensError
 from tokens.failures import CURES, TIMEOUTS, ask_for_cures, how_to_reset, identifier, one_line, translated
 
 CANCELLING = 3.0  # seconds
@@ -37,6 +37,13 @@ ROOM = """
     FROM pg_catalog.pg_settings memory
     JOIN pg_catalog.pg_settings workers ON workers.name = 'max_parallel_workers_per_gather'
     WHERE memory.name = 'work_mem'
+"""
+
+# The same on a primary and its standbys, and another one where a dump was restored.
+IDENTITY = """
+    SELECT concat(c.system_identifier, '/', d.oid) AS identity
+    FROM pg_catalog.pg_control_system() c
+    JOIN pg_catalog.pg_database d ON d.datname = current_database()
 """
 
 # PostgreSQL carries these out in no transaction. Nothing in them is looked up in a schema.
@@ -253,6 +260,15 @@ def reading(address: Address) -> Iterator[Connection]:
     """One short read-only transaction without a statement timeout, as GitLab's own task counts."""
     with connect(address, read_only=True) as connection, connection.transaction():
         yield connection
+
+
+def read_identity(address: Address) -> str | None:
+    """Which database this is, wherever its server is now; None for a role that may not know it."""
+    try:
+        with reading(address) as connection:
+            return str(connection.row(IDENTITY).identity)
+    except Refused:
+        return None
 
 
 @contextmanager

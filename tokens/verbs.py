@@ -6,7 +6,7 @@ to syslog, since Invoke's configuration says where that is: a caller who wants o
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokens import database, origin
@@ -15,6 +15,7 @@ from tokens.arguments import (
     address_of,
     check_allow,
     check_callable,
+    check_made_here,
     check_new,
     check_number,
     check_run,
@@ -116,7 +117,9 @@ def plan(
     treated = Options() if options is None else options
     check_type("options", treated, Options)
     kind = RunKind.REMOVE if wanted.removes else RunKind.REVOKE if wanted.revokes else RunKind.EXTEND
-    return make_plan(address_of(target), kind, selection, wanted, options=treated)
+    address = address_of(target)
+    planned = make_plan(address, kind, selection, wanted, options=treated)
+    return replace(planned, database=database.read_identity(address))
 
 
 def plan_revocation(target: str | Address, selection: Selection) -> Plan:
@@ -158,7 +161,9 @@ def plan_to_undo(target: str | Address, run: int) -> Undo:
         TokensError: see `tokens.errors`.
     """
     check_run(run)
-    return undoing.plan_to_undo(address_of(target), run)
+    address = address_of(target)
+    found = undoing.plan_to_undo(address, run)
+    return replace(found, plan=replace(found.plan, database=database.read_identity(address)))
 
 
 def apply(
@@ -183,7 +188,8 @@ def apply(
 
     Raises:
         RunFailed: the database failed in the middle; it has the run's number, and what had been changed stays.
-        Refused: a guard forbids it, another run is under way, or two people are needed; nothing was changed.
+        Refused: a guard forbids it, the plan is of another database, another run is under way, or two people are
+            needed; nothing was changed.
         JournalMissing: `install_journal` installs it.
         RunComplete: nothing is left of that run.
         UsageError: there is no such run, the plan is one of the journal's, which is named by its number, or `jobs` is
@@ -197,6 +203,7 @@ def apply(
     check_callable("on_event", on_event)
     if isinstance(plan, Plan):
         check_new(plan)
+        check_made_here(plan, address)
         refuse(guards(plan.notes), allow)
         return _begun(address, plan, reason, allow, jobs, on_event)
     check_run(plan)
@@ -213,7 +220,7 @@ def store(
     `names` keeps what its tokens are called now, too. The other arguments are as of `apply`.
 
     Raises:
-        Refused: a guard forbids it.
+        Refused: a guard forbids it, or the plan is of another database.
         JournalMissing: `install_journal` installs it.
         UsageError: the plan has no tokens, or is stored already.
         TokensError: see `tokens.errors`.
@@ -225,6 +232,7 @@ def store(
         raise UsageError("The plan has no tokens, so there is nothing to store.")
     check_reason(reason)
     check_allow(allow, *CHANGES)
+    check_made_here(plan, address)
     refuse(guards(plan.notes), allow)
     with database.connect(address) as connection:
         return with_journal(

@@ -168,7 +168,8 @@ class Plan:
     `chunks` hold exactly the tokens that the selection found when the plan was made, in the order in which they are
     changed. `memberships` and `notices` are how the run treats what belongs to them, None and False where there is
     nothing to do. `undoes` is the run whose old values are put back, and `stored` the run that the journal has it under
-    where it was read from there. `release` is GitLab's version, or what the database tells of it.
+    where it was read from there. `release` is GitLab's version, or what the database tells of it. `database` is the one
+    of which it is, as `read_identity` has it, where a caller from Python may keep the plan.
     """
 
     kind: RunKind
@@ -182,6 +183,7 @@ class Plan:
     undoes: int | None = None
     stored: int | None = None
     release: str | None = None
+    database: str | None = None
 
     @property
     def planned_in(self) -> int | None:
