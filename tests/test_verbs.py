@@ -1,5 +1,6 @@
 """The tasks as plain functions: what they return, what they refuse, and that they neither print nor need Invoke."""
 
+import gc
 import json
 import pickle
 import re
@@ -562,6 +563,15 @@ def test_a_task_that_is_called_with_an_argument_that_it_has_not_changes_nothing(
     with pytest.raises(TypeError, match=f"extend has no argument {next(iter(words))}"):
         tokens.ns["extend"](invoke.Context(), target=url(gitlab), expires=[str(SOON)], by="5d", yes=True, **words)
     assert everything(gitlab) == before
+
+
+def test_a_task_in_a_process_that_lives_on_leaves_its_garbage_to_the_collector(
+    gitlab: Address, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = gc.get_freeze_count(), gc.get_threshold()
+    tokens.ns["analyze"](invoke.Context(), target=url(gitlab))
+    assert (gc.get_freeze_count(), gc.get_threshold()) == before
+    assert str(SOON) in capsys.readouterr().out
 
 
 def test_a_host_whose_name_cannot_be_one_is_one_line() -> None:

@@ -1,6 +1,5 @@
 """Commands that are typed into this very process: as quick as a function, and all that they print can be captured."""
 
-import gc
 import logging
 import os
 import subprocess
@@ -81,7 +80,6 @@ def _ended(program: Callable[[], None]) -> int:
     except SystemExit as end:
         status = end.code
     finally:
-        gc.unfreeze()  # what a task has frozen, since a process of its own would end now
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):
                 stream.flush()

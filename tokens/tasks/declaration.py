@@ -1,5 +1,6 @@
 """What makes an Invoke task of a command: its options are declared here, and every task keeps the same manners."""
 
+import atexit
 import difflib
 import functools
 import gc
@@ -283,15 +284,17 @@ def _found(path: str) -> Callable[..., Any]:
 def _sparing_the_collector() -> Iterator[None]:
     """Spare the garbage collector the thousands of objects that libraries make once and keep: a quarter of the time.
 
-    It looks at them again and again while they are imported, and several times more when the process ends.
+    It looks at them again and again while they are imported, and several times more when the process ends: then they
+    are frozen, and not before, as a process may live on for long and make garbage.
     """
+    atexit.unregister(gc.freeze)  # of an earlier task
+    atexit.register(gc.freeze)
     before = gc.get_threshold()
     gc.set_threshold(50_000)
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.freeze()
 
 
 def _refuse_empty(given: Mapping[str, Any]) -> None:
