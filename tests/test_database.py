@@ -192,6 +192,16 @@ def test_the_systems_certificates_are_those_of_the_system(
     assert "does not match host name" in login_elsewhere(by_tls, authority.path, wrong_name)
 
 
+@pytest.mark.newest_server
+def test_a_program_that_is_started_after_a_login_has_the_callers_variables(gitlab_database: Address) -> None:
+    login = LOGIN + "import subprocess\nprint(subprocess.run(['env'], capture_output=True, text=True).stdout)\n"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SSL_CERT")}
+    command = [sys.executable, "-c", login, gitlab_database.conninfo, __file__]
+    printed = subprocess.run(command, env=kept, capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("1\n")
+    assert "\nSSL_CERT" not in printed
+
+
 def test_what_libpq_was_answered_with_tls_and_without_is_said_once() -> None:
     answer = 'connection to server at "10.0.0.5", port 5432 failed: FATAL:  database "x" does not exist'
     asked_twice = psycopg.OperationalError(f"connection failed: {answer}\n{answer}\n")

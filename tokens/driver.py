@@ -67,8 +67,8 @@ def login(address: Address, **options: Any) -> psycopg.Connection[Any]:
 
     Raises UsageError for an address that PostgreSQL does not understand.
     """
-    show_openssl_the_systems_certificates()
     parameters = {**parameters_of(address), "prepare_threshold": None, **options}
+    show_openssl_the_systems_certificates(parameters)
     driver: psycopg.Connection[Any] = psycopg.connect(**parameters)
     if driver.info.parameter_status("server_encoding") == UNKNOWN_ENCODING:
         # The server converts nothing there, and refuses to send what is not UTF-8 to somebody who has asked for it.

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -36,13 +37,18 @@ SYSTEM_CERTIFICATES = (
 """Where systems keep the certificates that they trust: Debian, Red Hat, SUSE, newer Red Hat, Alpine."""
 
 
-def show_openssl_the_systems_certificates() -> None:
+def show_openssl_the_systems_certificates(parameters: Mapping[str, Any]) -> None:
     """Make `sslrootcert=system` mean this system: the OpenSSL of the driver's wheel looks in a place of its own.
 
     A variable of the C library does it, so that libpq still insists on verify-full, which goes with `system`. What the
-    caller has set counts; `os.environ`, and so every program that is started with it, stays as it is.
+    caller has set counts, and nothing is done where `parameters` and variables do not say `system`; a service may. It
+    stays for good, as other threads log in at that time. `os.environ`, and so every program that is started with it,
+    stays as it is; one that is started without any `env` has the variable, too.
     """
     if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ:
+        return
+    is_service = "service" in parameters or "PGSERVICE" in os.environ
+    if not is_service and parameters.get("sslrootcert", os.environ.get("PGSSLROOTCERT")) != "system":
         return
     for path in SYSTEM_CERTIFICATES:
         if os.access(path, os.R_OK):
