@@ -1,6 +1,6 @@
 """The dates that PostgreSQL can hold."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +32,13 @@ days = st.integers(int(FIRST_JULIAN_DAY), int(LAST)) | st.sampled_from([float("i
 def test_is_shown_as_the_original_shows_it_and_goes_back_as_it_came(stored: str, shown: str) -> None:
     assert str(ExpirationDate.stored(stored)) == shown
     assert ExpirationDate.stored(stored).literal == stored
+
+
+def test_a_point_in_time_is_on_a_day_in_utc() -> None:
+    east = timezone(timedelta(hours=2))
+    assert str(ExpirationDate.of(datetime(2026, 12, 5, 0, 30, tzinfo=east))) == "2026-12-04"
+    assert str(ExpirationDate.of(datetime(2026, 12, 5, 0, 30))) == "2026-12-05"
+    assert str(ExpirationDate.of(date(2026, 12, 5))) == "2026-12-05"
 
 
 @given(st.dates(), st.integers(-500_000, 500_000))

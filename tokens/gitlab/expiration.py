@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Self
 
 from tokens.errors import TokensError
@@ -47,7 +47,9 @@ class ExpirationDate:
 
     @classmethod
     def of(cls, day: date) -> Self:
-        """The date of a calendar's day."""
+        """The date of a calendar's day; of a `datetime` that is aware of its time zone the day in UTC."""
+        if isinstance(day, datetime) and day.utcoffset() is not None:
+            day = day.astimezone(UTC)
         return cls(day.toordinal())
 
     @classmethod
