@@ -799,7 +799,7 @@ def test_the_deploy_folder_is_written_where_none_is(tmp_path: Path) -> None:
 def test_the_namespace_is_an_invoke_collection() -> None:
     assert isinstance(tokens.ns, invoke.Collection)
     with pytest.raises(AttributeError):
-        _ = tokens.nonsense
+        _ = tokens.nonsense  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("value", ["x" * 70_000, 'a "b" ' * 10_000, "'" * 70_000])

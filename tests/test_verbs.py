@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import invoke
 import pytest
@@ -25,10 +25,12 @@ from tests.testbed.pages import MANUAL
 from tests.testbed.runs import everything, execute, query
 from tests.testbed.servers import Alone
 from tokens.address import Address
-from tokens.errors import Refused, UsageError
+from tokens.errors import DatabaseError, Refused, UsageError
 from tokens.journal.installation import JournalMissing
-from tokens.rotation.run import Began, Rotated
-from tokens.run.events import BatchStarting, RunFailed
+from tokens.rotation.candidate import Candidate
+from tokens.rotation.rotator import End
+from tokens.rotation.run import Began, Ended, Rotated
+from tokens.run.events import BatchStarting, Event, RunFailed
 
 TODAY = datetime.now(UTC).date()
 SOON, LATER = (tokens.ExpirationDate.typed(str(TODAY + timedelta(days))) for days in (5, 200))
@@ -137,6 +139,19 @@ def test_a_plan_of_another_database_is_refused(gitlab: Address, alone: Alone) ->
         with pytest.raises(Refused, match="is of another database"):
             tokens.store(other, tokens.plan_to_undo(gitlab, 1).plan)
         assert query(other, "SELECT count(*) FROM token_tasks.runs")[0].count == 0
+
+
+def test_what_a_caller_is_given_has_a_public_name(gitlab: Address) -> None:
+    given: list[object] = [*tokens.analyze(gitlab).dates]
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=GONE))
+    given += [*planned.notes, planned.notes[0].concern, *planned.moves, *planned.counts, planned.kind]
+    number = tokens.store(gitlab, planned, allow=["past", "earlier"])
+    stored = tokens.plan_to_apply(gitlab, number).stored
+    given += [stored, stored.state]
+    tokens.apply(gitlab, number, allow=["past", "earlier"], on_event=given.append)
+    public = {getattr(tokens, name) for name in tokens.__all__ if name != "ns"}
+    assert {type(one) for one in given} <= public
+    assert {*get_args(Event), RunFailed, Rotated, Ended, Candidate, End, DatabaseError} <= public
 
 
 def test_what_an_undo_would_put_back_can_be_stored_and_carried_out(gitlab: Address) -> None:

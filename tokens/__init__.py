@@ -5,17 +5,22 @@ from tokens.version import __version__
 TYPE_CHECKING = False  # as type checkers know it, without the import of typing: a signal may come meanwhile
 if TYPE_CHECKING:
     from tokens.address import Address
-    from tokens.change.change import Change
-    from tokens.change.plan import Options, Plan
+    from tokens.change.change import Change, Move
+    from tokens.change.kinds import KindCount
+    from tokens.change.notes import Concern, Note
+    from tokens.change.plan import Options, Plan, RunKind
     from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
-    from tokens.errors import Refused, RunComplete, TokensError, UsageError
+    from tokens.errors import DatabaseError, Refused, RunComplete, TokensError, UsageError
     from tokens.gitlab.expiration import ExpirationDate
     from tokens.gitlab.kind import Kind, OwnerState, State
-    from tokens.inventory.analysis import Analysis
-    from tokens.journal.installation import JournalMissing
+    from tokens.inventory.analysis import Analysis, DateCount
+    from tokens.journal.installation import JournalMissing, RunState
+    from tokens.journal.runs import StoredRun
     from tokens.namespace import ns
-    from tokens.rotation.candidate import Search
-    from tokens.rotation.rotator import Outcome
+    from tokens.rotation.candidate import Candidate, Search
+    from tokens.rotation.rotator import End, Outcome
+    from tokens.rotation.run import Began, Ended, Rotated
+    from tokens.run.events import BatchCommitted, BatchStarting, Finished, Recounted, Reread, RunFailed, Waiting
     from tokens.run.stored_plans import Application
     from tokens.run.undo import Undo
     from tokens.secret import Secret
@@ -40,29 +45,50 @@ __all__ = [
     "Address",
     "Analysis",
     "Application",
+    "BatchCommitted",
+    "BatchStarting",
+    "Began",
+    "Candidate",
     "Change",
+    "Concern",
+    "DatabaseError",
+    "DateCount",
     "DateRange",
     "Delivery",
     "DeliveryFailed",
+    "End",
+    "Ended",
     "ExpirationDate",
+    "Finished",
     "JournalMissing",
     "Kind",
+    "KindCount",
+    "Move",
     "NewToken",
+    "Note",
     "Options",
     "Outcome",
     "OwnerState",
     "Plan",
+    "Recounted",
     "Refused",
+    "Reread",
     "Result",
+    "Rotated",
     "Rotations",
     "RunComplete",
+    "RunFailed",
+    "RunKind",
+    "RunState",
     "Search",
     "Secret",
     "Selection",
     "State",
+    "StoredRun",
     "TokensError",
     "Undo",
     "UsageError",
+    "Waiting",
     "__version__",
     "analyze",
     "apply",
@@ -81,19 +107,27 @@ __all__ = [
 HOMES = {
     "ns": "tokens.namespace",
     "Address": "tokens.address",
-    "Analysis": "tokens.inventory.analysis",
     "Application": "tokens.run.stored_plans",
-    "Change": "tokens.change.change",
     "ExpirationDate": "tokens.gitlab.expiration",
-    "JournalMissing": "tokens.journal.installation",
-    "Outcome": "tokens.rotation.rotator",
-    "Search": "tokens.rotation.candidate",
+    "KindCount": "tokens.change.kinds",
     "Secret": "tokens.secret",
+    "StoredRun": "tokens.journal.runs",
     "Undo": "tokens.run.undo",
-    **dict.fromkeys(("Options", "Plan"), "tokens.change.plan"),
+    **dict.fromkeys(("Change", "Move"), "tokens.change.change"),
+    **dict.fromkeys(("Concern", "Note"), "tokens.change.notes"),
+    **dict.fromkeys(("Options", "Plan", "RunKind"), "tokens.change.plan"),
     **dict.fromkeys(("Delivery", "DeliveryFailed", "NewToken"), "tokens.delivery.destination"),
-    **dict.fromkeys(("Refused", "RunComplete", "TokensError", "UsageError"), "tokens.errors"),
+    **dict.fromkeys(("DatabaseError", "Refused", "RunComplete", "TokensError", "UsageError"), "tokens.errors"),
     **dict.fromkeys(("Kind", "OwnerState", "State"), "tokens.gitlab.kind"),
+    **dict.fromkeys(("Analysis", "DateCount"), "tokens.inventory.analysis"),
+    **dict.fromkeys(("JournalMissing", "RunState"), "tokens.journal.installation"),
+    **dict.fromkeys(("Candidate", "Search"), "tokens.rotation.candidate"),
+    **dict.fromkeys(("End", "Outcome"), "tokens.rotation.rotator"),
+    **dict.fromkeys(("Began", "Ended", "Rotated"), "tokens.rotation.run"),
+    **dict.fromkeys(
+        ("BatchCommitted", "BatchStarting", "Finished", "Recounted", "Reread", "RunFailed", "Waiting"),
+        "tokens.run.events",
+    ),
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
     **dict.fromkeys(
         (
@@ -116,22 +150,24 @@ HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Each only when asked for: the verbs need no Invoke, and to list the tasks needs no database."""
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        import importlib
+if not TYPE_CHECKING:  # a type checker would take every name for one of ours
 
-        return getattr(importlib.import_module(HOMES[name]), name)
-    except KeyboardInterrupt:
-        if name != "ns":
-            raise
-        # Invoke would show where the import was.
-        import os
+    def __getattr__(name: str) -> object:
+        """Each only when asked for: the verbs need no Invoke, and to list the tasks needs no database."""
+        if name not in HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            import importlib
 
-        os.write(2, b"Interrupted.\n")
-        raise SystemExit(130) from None
+            return getattr(importlib.import_module(HOMES[name]), name)
+        except KeyboardInterrupt:
+            if name != "ns":
+                raise
+            # Invoke would show where the import was.
+            import os
+
+            os.write(2, b"Interrupted.\n")
+            raise SystemExit(130) from None
 
 
 def __dir__() -> list[str]:

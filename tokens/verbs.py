@@ -184,7 +184,7 @@ def apply(
         allow: the guards that refuse nothing, such as `past`.
         jobs: connections that share the work, 1 to 8.
         on_event: gets what happens, in the caller's thread: first `Began` with the run's number, before anything is
-            changed, then the events of `tokens.run.events`.
+            changed, then `Reread`, `Waiting`, `BatchStarting`, `BatchCommitted` and `Recounted`, and last `Finished`.
 
     Raises:
         RunFailed: the database failed in the middle; it has the run's number, and what had been changed stays.
@@ -308,8 +308,8 @@ def rotate(
         new_owner: the username of a service account: the tokens are people's, and their successors belong to it.
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `long-expired`.
-        on_event: told what happens, from `tokens.rotation.run`: first the run's number, then each token. What it was
-            told stays so, whatever is raised later.
+        on_event: gets what happens: first `Began` with the run's number, then a `Rotated` for each token, and last
+            `Ended`. What it got stays so, whatever is raised later.
 
     Raises:
         Refused: a guard forbids it, or another run is under way; nothing was changed.

@@ -20,9 +20,11 @@ except ModuleNotFoundError:
 __all__ = tokens.__all__
 
 
-def __getattr__(name: str) -> object:
-    """Each only when asked for, as in `tokens`."""
-    return getattr(tokens, name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Each only when asked for, as in `tokens`."""
+        return getattr(tokens, name)
 
 
 def __dir__() -> list[str]:
