@@ -580,6 +580,32 @@ def test_a_task_that_is_called_with_an_argument_that_it_has_not_changes_nothing(
     assert everything(gitlab) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"yes": "no"}, "yes takes True or False, not str"),
+        ({"yes": 1}, "yes takes True or False, not int"),
+        ({"by": 5}, "by takes a text, not int"),
+        ({"by": ["5d"]}, "by takes a text, not list"),
+        ({"user": [7]}, "user takes a text, not int"),
+        ({"user": {"ada": True}}, "user takes a text, not dict"),
+    ],
+)
+def test_a_task_that_is_called_with_a_value_of_another_type_changes_nothing(
+    gitlab: Address, words: dict[str, object], said: str
+) -> None:
+    before = everything(gitlab)
+    given = {"expires": [str(SOON)], "by": "5d", "yes": True} | words
+    with pytest.raises(TypeError, match=said):
+        tokens.ns["extend"](invoke.Context(), target=url(gitlab), **given)
+    assert everything(gitlab) == before
+
+
+def test_one_text_for_what_may_be_several_is_one_of_them(gitlab: Address, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens.ns["list"](invoke.Context(), target=url(gitlab), expires=str(SOON), output="ids")
+    assert len(capsys.readouterr().out.splitlines()) == 20
+
+
 def test_a_task_in_a_process_that_lives_on_leaves_its_garbage_to_the_collector(
     gitlab: Address, capsys: pytest.CaptureFixture[str]
 ) -> None:

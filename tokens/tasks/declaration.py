@@ -131,9 +131,10 @@ def task(
         @functools.wraps(manual)
         def called(context: invoke.Context, **given: Any) -> None:
             # Invoke gives what was declared; a task of somebody's own may have a word wrong, and would change too much.
-            if unknown := given.keys() - {option.name for option in options}:
+            known = {option.name: option for option in options}
+            if unknown := given.keys() - known.keys():
                 raise TypeError(f"{declared.name} has no argument {', '.join(sorted(unknown))}")
-            _run(declared, context, given)
+            _run(declared, context, {name: _as_declared(known[name], value) for name, value in given.items()})
 
         called.__signature__ = _signature(options)  # type: ignore[attr-defined]
         result: Task = invoke.task(
@@ -244,6 +245,25 @@ def _signature(options: Sequence[Option]) -> inspect.Signature:
         default = option.default if isinstance(option.default, bool) else None
         parameters.append(inspect.Parameter(option.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
     return inspect.Signature(parameters)
+
+
+def _as_declared(option: Option, given: Any) -> Any:
+    """What was given for an option, where it is of its type: "no" would count as yes. One text is a list of it.
+
+    Raises:
+        TypeError: it is of another type.
+    """
+    if given is None:
+        return None
+    if not option.takes_value:
+        if not isinstance(given, bool):
+            raise TypeError(f"{option.name} takes True or False, not {type(given).__name__}")
+        return given
+    values = list(given) if option.several and isinstance(given, list | tuple) else [given]
+    for one in values:
+        if not isinstance(one, str):
+            raise TypeError(f"{option.name} takes a text, not {type(one).__name__}")
+    return values if option.several else given
 
 
 def _value(option: Option, given: Any) -> Any:
