@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -171,6 +172,16 @@ def test_a_locale_that_is_not_utf_8_ends_nothing(instance: Instance, latin: dict
             GITLAB_TOKENS, "history", "--target", target, "--run", "1", "--output", "json", env=env
         )
         assert json.loads(listed.stdout)["outcomes"][-1]["name"] == "Größe ✓"
+
+
+def test_who_imports_the_tasks_keeps_their_own_streams_as_they_are() -> None:
+    program = "import sys, tokens; tokens.ns; print(sys.stdout.errors)"
+    env = {"PYTHONIOENCODING": "ascii:strict"}
+    assert environment_call(sys.executable, "-c", program, env=env).stdout == b"strict\n"
+    for command, task in ((INV, "tokens.undo"), (GITLAB_TOKENS, "undo")):
+        shown = environment_call(command, "--help", task, env=env)
+        assert (shown.returncode, shown.stderr) == (0, b"")
+        assert b"postgresql://\\u2026" in shown.stdout
 
 
 def environment_call(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:

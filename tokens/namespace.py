@@ -2,6 +2,7 @@
 
 import invoke
 
+from tokens.tasks.called import is_invoke_running
 from tokens.tasks.change import edit, extend, remove, revoke
 from tokens.tasks.demo import demo
 from tokens.tasks.look import analyze, breakdown, check, forecast, list_tokens, report, simulate, used, whose
@@ -13,7 +14,8 @@ from tokens.terminal.debug_log import hide_addresses
 
 # Here, since Invoke's own `inv` parses, logs and prints help before any task of ours begins.
 hide_addresses()
-console.write_anything()
+if is_invoke_running():
+    console.write_anything()
 
 ns = invoke.Collection(
     "tokens",

@@ -249,6 +249,7 @@ class TokensProgram(invoke.Program):
 
 def main() -> None:
     """Run the console script, or the other side of a rotation in a container."""
+    console.write_anything()
     if sys.argv[1:2] == [AGENT]:
         _answer_rotation()
     else:
@@ -257,6 +258,7 @@ def main() -> None:
 
 def inv() -> None:
     """Run as the `inv` of a bundle: the tasks have their full names, and no tasks.py is imported."""
+    console.write_anything()
     _run("inv", invoke.Collection(ns))
 
 

@@ -58,6 +58,14 @@ def _prefix(task: str) -> str:
     return called_as.removesuffix(task) if called_as.endswith(f".{task}") else ""
 
 
+def is_invoke_running() -> bool:
+    """Whether a program of Invoke's is on the stack: any other that imports us has streams of its own."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not invoke.Program.run.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
 def later_tasks() -> list[str]:
     """The names of the tasks that Invoke will run in this process after the present one."""
     _, later = _calls()
