@@ -564,6 +564,33 @@ def test_a_run_that_fails_says_its_number_before_and_after(gitlab: Address) -> N
     assert events.count(Began(1)) == 2
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("first", [Began, BatchStarting])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (ZeroDivisionError("why"), "an error ended it (ZeroDivisionError)"),
+        (DatabaseError("Another one."), "Another one."),
+        (KeyboardInterrupt(), "interrupted in the middle of a transaction"),
+    ],
+)
+def test_what_the_caller_raises_in_the_middle_stops_the_run(
+    gitlab: Address, jobs: int, first: type, fault: BaseException, said: str
+) -> None:
+    def fail(event: object) -> None:
+        if isinstance(event, first):
+            raise fault
+
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER))
+    with pytest.raises(type(fault)) as caught:
+        tokens.apply(gitlab, planned, jobs=jobs, on_event=fail)
+    assert caught.value is fault
+    (attempt,) = query(gitlab, "SELECT state, stopped_because FROM token_tasks.attempts JOIN token_tasks.runs ON true")
+    assert attempt == ("stopped", said)
+    tokens.apply(gitlab, 1)
+    assert [row.expires_at for row in tokens.analyze(gitlab).dates] == [LATER]
+
+
 def test_a_text_is_no_selection_of_dates() -> None:
     for text in ("", str(SOON)):
         with pytest.raises(UsageError, match="expires takes several of DateRange or None, not"):

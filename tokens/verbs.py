@@ -6,6 +6,7 @@ to syslog, since Invoke's configuration says where that is: a caller who wants o
 """
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -183,8 +184,9 @@ def apply(
         reason: why, for the journal.
         allow: the guards that refuse nothing, such as `past`.
         jobs: connections that share the work, 1 to 8.
-        on_event: gets what happens, in the caller's thread: first `Began` with the run's number, before anything is
-            changed, then `Reread`, `Waiting`, `BatchStarting`, `BatchCommitted` and `Recounted`, and last `Finished`.
+        on_event: gets what happens, in the caller's thread: first `Began` with the run's number, then `Reread`,
+            `Waiting`, `BatchStarting`, `BatchCommitted` and `Recounted`, and last `Finished`. What it raises stops the
+            run, and is raised again.
 
     Raises:
         RunFailed: the database failed in the middle; it has the run's number, and what had been changed stays.
@@ -413,10 +415,16 @@ def _carried_out(
     recounted: int | None = None
     end = Finished(0)
     try:
-        for position, event in enumerate(run_batches(address, plan, record, jobs=jobs)):
-            if position == 0:  # not before: an error of the caller's must end the run in the journal, too
-                on_event(Began(record.run))
-            on_event(event)
+        events = run_batches(address, plan, record, jobs=jobs)
+        for position, event in enumerate(events):
+            try:
+                if position == 0:  # not before: what the caller raises must end the run in the journal, too
+                    on_event(Began(record.run))
+                on_event(event)
+            except BaseException as error:
+                with suppress(RunFailed):  # what it becomes where it is one of the database's
+                    events.throw(error)
+                raise
             match event:
                 case Recounted(recounted):
                     pass

@@ -213,6 +213,8 @@ def _write_down(address: Address, recorder: Recorder, error: BaseException) -> N
     """Write down why the run stopped, if anybody is there to write it to; the journal is true without it, too."""
     if recorder.run is None:
         return
-    why = str(error) if isinstance(error, TokensError) else "interrupted in the middle of a transaction"
+    why = "interrupted in the middle of a transaction"
+    if isinstance(error, Exception):
+        why = str(error) if isinstance(error, TokensError) else f"an error ended it ({type(error).__name__})"
     with contextlib.suppress(TokensError), database.connect(address) as connection, writing(connection):
         recorder.finish(connection, RunState.STOPPED, why)
