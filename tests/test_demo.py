@@ -387,7 +387,7 @@ def test_two_fills_make_the_same_rows(empty_or_filled: Callable[[], Address]) ->
 def empty_or_filled(gitlab_database_at: Callable[[str], Address]) -> Callable[[], Address]:
     def make() -> Address:
         address = gitlab_database_at("head")
-        population.fill(address, SMALL, silent)
+        population.fill(address, SMALL, silent, demo.EXPIRES_AT)
         return address
 
     return make
@@ -417,7 +417,7 @@ def test_a_database_with_users_is_not_filled(gitlab_database: Address) -> None:
     with psycopg.connect(gitlab_database.conninfo) as connection:
         connection.execute("INSERT INTO users (username, organization_id) VALUES ('somebody', 1)")
     with pytest.raises(Refused, match="has users already"):
-        population.fill(gitlab_database, SMALL, silent)
+        population.fill(gitlab_database, SMALL, silent, demo.EXPIRES_AT)
     assert value(gitlab_database, "SELECT count(*) FROM users") == 1
 
 

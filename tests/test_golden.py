@@ -40,7 +40,7 @@ from tokens import __version__, origin
 from tokens.address import Address
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
-from tokens.targets.demo import population
+from tokens.targets.demo import EXPIRES_AT, population
 from tokens.targets.demo.embedded import Server
 from tokens.terminal.console import PATIENCE_VARIABLE
 
@@ -128,7 +128,7 @@ def test_the_help_of_every_task(golden: Golden) -> None:
 
 
 def test_the_manuals_screens_of_the_demo(gitlab_database: Address) -> None:
-    population.fill(gitlab_database, 15_653, lambda _: None)
+    population.fill(gitlab_database, 15_653, lambda _: None, EXPIRES_AT)
     target = ("--target", url(gitlab_database))
     # The documentation has a hundred times as many on that day, and they widen the line.
     found = said("gitlab-tokens", "analyze", *target)

@@ -7,9 +7,11 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from graphlib import TopologicalSorter
 from pathlib import Path
 from statistics import mean
 
+import grimp
 import pytest
 
 from tests.testbed.pages import CHECKOUT, PAGES, README, Screen, cells, screens, sentences
@@ -110,6 +112,11 @@ def test_the_tree_of_the_house_has_every_folder_and_every_file_and_none_that_is_
     assert folders <= set(re.findall(r"^\s*(\w+)/ ", tree, re.M))
     files = {path.name for path in package.rglob("*.py")} - {"__init__.py"}
     assert set(re.findall(r"\b\w+\.py\b", tree)) == {*files, "tasks.py"}
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_when_a_function_is_called() -> None:
+    house = grimp.build_graph("tokens", cache_dir=None)
+    TopologicalSorter({room: house.find_modules_directly_imported_by(room) for room in house.modules}).prepare()
 
 
 def test_hooks_are_commands_of_the_continuous_integration() -> None:

@@ -16,7 +16,7 @@ from tokens.errors import TOKEN, UsageError, without_tokens
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.token_text import LONGEST, kind_of
 from tokens.inventory.scan import SIXTEEN_BITS, Occurrence, check_place
-from tokens.inventory.whose import Answer, Known
+from tokens.inventory.whose import GUESS, Answer, Known
 from tokens.inventory.whose import whose as known_of
 from tokens.secret import Secret, forbid_core_dumps
 from tokens.targets.here.secrets import read_keys_file, refuse_keys_file
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from tokens.usage.files import Log
 
 AT_ONCE = 1000  # texts that are looked up together
-GUESS = "?"
-"""How a line begins that a scan outside of a container sends in for what may be any text; no token has it in it."""
-
 PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"  # what some terminals send around a text that is pasted
 QUESTION = "Paste the token; it is not shown. Enter ends it: "
 

@@ -8,9 +8,8 @@ from typing import Any
 from tokens.commands.environment import Environment
 from tokens.commands.instance import unasked
 from tokens.commands.travel import tool_at
-from tokens.commands.whose import GUESS
 from tokens.errors import ExitStatus, TokensError
-from tokens.inventory.whose import Answer, Known
+from tokens.inventory.whose import GUESS, Answer, Known
 from tokens.secret import Secret
 from tokens.targets.instance import Instance
 from tokens.targets.there.remote import SessionLost

@@ -54,6 +54,9 @@ COLUMNS = (
 )
 """Those of `list`, by which a token is described; `replaced_by` comes behind them."""
 
+GUESS = "?"
+"""How a line begins by which a scan sends what may be any text into a container; no token has it in it."""
+
 SEALED_KINDS = tuple(kind for kind in OtherKind if BY_KIND[kind].sealed)
 
 # By GitLab's unique index on the digest; which of the digests it is says the place.

@@ -1,37 +1,17 @@
-"""How a task was called, and what Invoke runs after it: what a person would type next begins with that."""
+"""What Invoke was called with: the words before a task's name, and the tasks that it runs after it."""
 
 import os
 import shlex
 import shutil
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import invoke
 
-from tokens.call import Call
-from tokens.errors import UsageError
 
-if TYPE_CHECKING:
-    from tokens.tasks.target import TargetOption
-
-
-def call_of(option: "TargetOption", task: str) -> Call:
-    """How `task`, by its full name, was called: what begins a command line that can be typed next.
-
-    A target that may hold a password is left out of it: an address with one, and what is no target at all.
-    """
-    began = Call.of_environment()
-    if began is not None:
-        return began
-    program = f"{_program()}{_configuration_file(option)}{_prefix(task)}"
-    try:
-        place = option.typed or option.configuration.target or None
-    except UsageError:  # which the task itself says
-        return Call(program, withheld=bool(option.typed))
-    if option.may_hold_password:
-        return Call(program, withheld=bool(option.typed))
-    return Call(program, option.typed, place=place)
+def program(context: invoke.Context, task: str) -> str:
+    """What begins a command line that calls `task`, by its full name, up to that name, as it was called now."""
+    return f"{_program()}{_configuration_file(context)}{_prefix(task)}"
 
 
 def _program() -> str:
@@ -44,9 +24,9 @@ def _program() -> str:
     return f"{name if found and os.path.realpath(found) == os.path.realpath(path) else shlex.quote(path)} "
 
 
-def _configuration_file(option: "TargetOption") -> str:
+def _configuration_file(context: invoke.Context) -> str:
     """Invoke's own option and a blank where it was typed: a name of a target may be of that file."""
-    path = getattr(option.context.config, "_runtime_path", None)
+    path = getattr(context.config, "_runtime_path", None)
     if not path or os.environ.get("INVOKE_RUNTIME_CONFIG") == path:
         return ""
     return f"-f {shlex.quote(str(path))} "

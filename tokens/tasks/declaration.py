@@ -24,7 +24,6 @@ from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, UsageError, may_be_token
 from tokens.tasks import target
-from tokens.tasks.called import call_of
 from tokens.tasks.configuration import unknown_keys
 from tokens.tasks.leaving import faults_as_exits, leave
 from tokens.tasks.option import Argument, Option, listed, options_of
@@ -161,7 +160,7 @@ def _run(declared: Declared, context: invoke.Context, given: Mapping[str, Any]) 
     option = target.TargetOption(context, values.get("target"))
     with (
         _sparing_the_collector(),
-        under_way(call_of(option, declared.name)),
+        under_way(option.call(declared.name)),
         interruptible(),
         faults_as_exits(environment, values.get("output")),
         termination_as_error(),

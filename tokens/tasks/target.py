@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import invoke
 
+from tokens.call import Call
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.targets.target import (
@@ -21,7 +22,7 @@ from tokens.targets.target import (
     absolute_path,
     parse_target,
 )
-from tokens.tasks.called import later_tasks
+from tokens.tasks.called import later_tasks, program
 from tokens.tasks.configuration import (
     Configuration,
     file_with_empty_target,
@@ -77,6 +78,23 @@ class TargetOption:
     def may_hold_password(self) -> bool:
         """Whether what counts is such an address, or no target at all."""
         return self._holds_password(self.typed or self.configuration.target, in_doubt=True)
+
+    def call(self, task: str) -> Call:
+        """How `task`, by its full name, was called: what begins a command line that can be typed next.
+
+        A target that may hold a password is left out of it: an address with one, and what is no target at all.
+        """
+        began = Call.of_environment()
+        if began is not None:
+            return began
+        words = program(self.context, task)
+        try:
+            place = self.typed or self.configuration.target or None
+        except UsageError:  # which the task itself says
+            return Call(words, withheld=bool(self.typed))
+        if self.may_hold_password:
+            return Call(words, withheld=bool(self.typed))
+        return Call(words, self.typed, place=place)
 
     def parsed(self, text: str) -> Target:
         """What `text` means beside it. Raises UsageError where that is nothing."""

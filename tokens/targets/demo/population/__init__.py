@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import Refused
-from tokens.targets import demo
 from tokens.targets.demo.population import access_tokens, credentials, owners
 from tokens.targets.demo.population.numbering import Identifiers
 from tokens.targets.demo.population.tables import Tables, vacuum
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["fill"]
 
 
-def fill(address: Address, tokens: int, report: ReportProgress, expires_at: date = demo.EXPIRES_AT) -> None:
+def fill(address: Address, tokens: int, report: ReportProgress, expires_at: date) -> None:
     """Fill the empty GitLab-shaped database, with `tokens` tokens that expire on this day.
 
     One transaction, then VACUUM and ANALYZE, so that the first question is answered as fast as the second. Refused when
