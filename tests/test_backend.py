@@ -18,7 +18,7 @@ from tests.testbed.factories import make_token, make_user
 from tokens import origin
 from tokens.address import Address
 from tokens.delivery.destination import Delivery, NewToken
-from tokens.errors import Refused, TokensError, UsageError
+from tokens.errors import ConnectionLost, Refused, TokensError, UsageError
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import SERVICE_ACCOUNT
 from tokens.journal.installation import JournalMissing
@@ -327,6 +327,35 @@ def test_a_run_whose_beginning_is_not_heard_of_may_be_stored_and_is_shown_by_his
         "It was lost. No token was changed, but a run may have been stored. → to see it: gitlab-tokens history"
     )
     assert value(address, "SELECT count(*) FROM token_tasks.runs") == 1
+
+
+class Evicted(Tool):
+    """The same, whose pod is not found when it is asked for this step, the first `times`; the next one is there."""
+
+    step, times = "survey", 1
+
+    def ask(self, words: Sequence[str], feed: bytes, patience: float, shown_by: tuple[object, ...]) -> SecretAnswer:
+        if json.loads(feed)["step"] == self.step and self.times > 0:
+            self.times -= 1
+            raise UsageError("No toolbox pod is ready.")
+        return super().ask(words, feed, patience, shown_by)
+
+
+def test_a_pod_that_is_not_found_during_a_run_is_a_lost_connection(address: Address) -> None:
+    token = service_account(address, "inventory")
+    tool = Evicted(Site(address))
+    backend = through(tool)
+    with pytest.raises(UsageError, match="No toolbox pod is ready"):
+        backend.survey(of_token(token))
+    survey = backend.survey(of_token(token))
+    assert survey.plan is not None
+    backend.begin(survey.plan, None)
+    tool.step, tool.times = "abandon", 1
+    with pytest.raises(ConnectionLost, match="No toolbox pod is ready"):
+        backend.abandon(token)
+    # Which is what a step is tried again for, in another pod.
+    backend.abandon(token)
+    assert [one["step"] for one in tool.heard] == ["survey", "begin", "take_over", "abandon"]
 
 
 def test_what_shows_the_state_after_a_step_that_is_not_heard_of(address: Address) -> None:

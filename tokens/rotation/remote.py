@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, get_type_hints
 
 from tokens.call import ARROW, to_type
-from tokens.errors import ConnectionLost, ExitStatus, TokensError
+from tokens.errors import ConnectionLost, ExitStatus, TokensError, UsageError
 from tokens.journal.ended import Line
 from tokens.journal.installation import RunState
 from tokens.rotation import AGENT, wire
@@ -122,8 +122,10 @@ class RemoteBackend:
         }
         try:
             document = self._consult(json.dumps(request), step.__name__)
-        except (ClientError, SessionLost) as fault:
+        except (ClientError, SessionLost, UsageError) as fault:
             self._cut()
+            if isinstance(fault, UsageError) and self._begun is None:
+                raise  # the place was named wrongly; later it was there, and is replaced or not ready
             stored = step.__name__ == "begin" and isinstance(fault, SessionLost | NoAnswer)
             said = str(fault)
             if stored:
