@@ -329,6 +329,23 @@ def test_a_run_whose_beginning_is_not_heard_of_may_be_stored_and_is_shown_by_his
     assert value(address, "SELECT count(*) FROM token_tasks.runs") == 1
 
 
+def test_a_run_from_outside_that_is_under_way_is_to_be_stopped_where_its_process_is(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = service_account(address, "inventory")
+    backend = through(Tool(Site(address)))
+    survey = backend.survey(of_token(token))
+    assert survey.plan is not None
+    monkeypatch.setenv(origin.CALLER_VARIABLE, "alice@example.com@laptop (context a@b)")
+    backend.begin(survey.plan, None)
+    with pytest.raises(Refused, match=r"wait until it has ended, or stop it on laptop\. Should it be dead, it counts"):
+        backend.resume(1)
+    # Within a container or pod the process is there, whoever has called it.
+    caller, process = {"caller": "alice@laptop"}, origin.here().process
+    assert origin.machine_outside(caller, process) is None
+    assert origin.machine_outside({}, f"{origin.OUTSIDE}0123") is None
+
+
 class Evicted(Tool):
     """The same, whose pod is not found when it is asked for this step, the first `times`; the next one is there."""
 

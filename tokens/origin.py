@@ -9,6 +9,7 @@ from pathlib import Path
 
 CALLER_VARIABLE = "GITLAB_TOKENS_CALLER"
 CONTEXT = " (context "  # how a caller came into a pod follows this, behind their account and host
+OUTSIDE = "outside "  # begins `process` where that is the caller's, on the caller's machine
 LONGEST = 200  # characters of anything that somebody else has written
 
 
@@ -54,6 +55,13 @@ def person(origin: Mapping[str, str]) -> str:
     claim, _, _ = origin.get("caller", "").partition(CONTEXT)  # a context's name may have an @ of its own
     account, at, _ = claim.rpartition("@")  # so may an account of a domain, and no host has one
     return origin.get("sudo_user") or (account if at else claim) or origin.get("user", "somebody")
+
+
+def machine_outside(origin: Mapping[str, str], process: str) -> str | None:
+    """The machine from which a run is carried out, where its process is the caller's; None where it is not known."""
+    claim, _, _ = origin.get("caller", "").partition(CONTEXT)
+    _, at, machine = claim.rpartition("@")
+    return machine if at and process.startswith(OUTSIDE) else None
 
 
 def here() -> Origin:

@@ -13,7 +13,7 @@ from tokens.journal import chain, damage, settings
 from tokens.journal.damage import origin_of
 from tokens.journal.record import END_ATTEMPT, Record, TakenOver
 from tokens.journal.runs import PLANNED_AT, read_run
-from tokens.origin import Origin, described, is_dead
+from tokens.origin import Origin, described, is_dead, machine_outside
 from tokens.version import __version__
 
 PATIENCE = 60  # seconds without a sign of life after which a run elsewhere counts as dead
@@ -69,11 +69,13 @@ def check_idle(connection: Connection) -> None:
     for other in connection.rows(UNDER_WAY):
         if other.silence < PATIENCE and not is_dead(other.process):
             with damage.reading(f"Run {other.id}"):
-                by = described(origin_of(other.carried_out_by))
+                origin = origin_of(other.carried_out_by)
+                by, machine = described(origin), machine_outside(origin, other.process)
+            where = "there" if machine is None else f"on {machine}"
             raise Refused(
                 f"Run {other.id} ({other.kind}) is under way since {other.since}, by {by}"
-                f": wait until it has ended, or stop it there. Should it be dead, it counts as such {PATIENCE} seconds "
-                f"after its last sign of life, {counted(round(other.silence), 'second')} ago."
+                f": wait until it has ended, or stop it {where}. Should it be dead, it counts as such {PATIENCE} "
+                f"seconds after its last sign of life, {counted(round(other.silence), 'second')} ago."
             )
 
 

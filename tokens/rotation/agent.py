@@ -51,7 +51,7 @@ def _result(text: str, open_site: Callable[[], Site]) -> Any:
 def _backend(open_site: Callable[[], Site], run: tuple[int, ...] | None, caller: str) -> LocalBackend:
     forbid_core_dumps()
     # The run is the caller's, and goes on when this process has ended: only its silence tells that it is dead.
-    who = replace(origin.here(), process=f"outside {caller}")
+    who = replace(origin.here(), process=f"{origin.OUTSIDE}{caller}")
     site = open_site()
     forbid_core_dumps()  # to become another user has allowed them again
     return LocalBackend(site, who, record=Record(run[0], run[1]) if run else None)

@@ -131,7 +131,8 @@ def rotate() -> None:
 
     Ctrl-C lets a delivery that has begun end. After a stop, or a crash, --resume
     N continues run N. Give --deliver, --after, --verify and --secrets-file again as
-    before. In a systemd unit use KillMode=mixed.
+    before, with --force if the stop has left the file of --deliver. In a systemd
+    unit use KillMode=mixed.
 
     A new token that a run has made and not delivered is no successor for any task:
     check still warns of the old one.
