@@ -657,6 +657,38 @@ def test_where_a_command_may_tell_several_tokens_apart_by_itself_that_is_noted(
 
 
 @pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        ("cat>/dev/null", "cat"),
+        ("VAULT_TOKEN=secret /usr/bin/vault kv put x token=-", "vault"),
+        ("A=1 B='2 3' ./tool x=y", "tool"),
+        ("cat|tee /x", "cat"),
+        ('"$TOOL" put', ""),
+        ("VAULT_TOKEN=secret", ""),
+    ],
+)
+def test_the_journal_has_the_name_of_a_commands_program_alone(command: str, program: str) -> None:
+    delivery = parse_delivery(f"command:{command}", force=False, output=None, errors=sys.stderr)
+    assert delivery.destination(NEW) == f"command {program}".strip()
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("VAULT_TOKEN=secret vault kv put x token=-", "VAULT_TOKEN=… vault kv put x token=-"),
+        ('A=\'a b\' B="c \\" d"e C=\\ f tool x=y', "A=… B=… C=… tool x=y"),
+        ("A=$(cat /x) B=`cat /y` C= D=e tool", "A=… B=… C= D=… tool"),
+        ("cd /x && A=secret tool; export B=secret; (C=secret tool)", "cd /x && A=… tool; export B=…; (C=… tool)"),
+        ("env -i tool | env -i A=secret tool > x=y", "env -i tool | env -i A=… tool > x=y"),
+        ('vault kv put "secret/$TOKENS_ACCOUNT" token=-', 'vault kv put "secret/$TOKENS_ACCOUNT" token=-'),
+    ],
+)
+def test_a_plan_shows_no_value_that_a_command_assigns(command: str, shown: str) -> None:
+    delivery = parse_delivery(f"command:{command}", force=False, output=None, errors=sys.stderr)
+    assert delivery.place(NEW) == f"command {shown}"
+
+
+@pytest.mark.parametrize(
     ("command", "said"),
     [
         ("cat > /x/out-{account}", 'fills in no {account}: write "$TOKENS_ACCOUNT" instead'),

@@ -276,15 +276,18 @@ def test_a_dry_run_needs_no_secrets_and_no_journal_and_makes_nothing(gitlab: Ins
     gitlab.execute("DROP SCHEMA token_tasks CASCADE")
     rows, path = gitlab.rows(), gitlab.folder / "token"
     words = ["--token", NAME, "--deliver", f"file:{path}", "--secrets-file", "/nowhere", "--dry-run"]
+    words += ["--after", "VAULT_TOKEN=hidden true"]
     done = gitlab.run(*words)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Plan to rotate 1 token on " in done.stdout
+    assert "After:   VAULT_TOKEN=… true" in done.stdout
     document = json.loads(gitlab.run(*words, "--output", "json", "--grace", "7d", "--expires-in", "90d").stdout)
     (rotation,) = document["plan"]["rotations"]
     assert rotation["account"] == "inventory"
     assert rotation["new_expires_at"] == str(TODAY + timedelta(90))
     assert rotation["grace_until"] == str(TODAY + timedelta(7))
     assert document["plan"]["deliver"] == [f"file {path}"]
+    assert document["plan"]["after"] == "VAULT_TOKEN=… true"
     assert (gitlab.rows(), gitlab.api.requests, path.exists()) == (rows, 0, False)
 
 

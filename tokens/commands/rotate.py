@@ -20,7 +20,7 @@ from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.run_report import RunReport
 from tokens.commands.travel import tool_at
 from tokens.counts import counted
-from tokens.delivery.command import check_command
+from tokens.delivery.command import check_command, without_values
 from tokens.delivery.destination import Delivery
 from tokens.delivery.option import parse_delivery
 from tokens.delivery.output import OutputDelivery
@@ -289,14 +289,15 @@ def _proof(survey: Survey, options: RotateOptions) -> Verification | str:
 def _show(call: _Call, left: Sequence[Resumption], proof: Verification | str, notes: Sequence[str]) -> None:
     options, report, delivery = call.options, call.report, call.delivery
     places = [delivery.place(new_token(one.rotation)) for one in left if one.rotation and delivery and one.makes_token]
-    report.add(plan=view.plan_as_dict(left, proof=proof, places=places, after=options.after, notes=notes))
+    after = None if options.after is None else without_values(options.after)
+    report.add(plan=view.plan_as_dict(left, proof=proof, places=places, after=after, notes=notes))
     if not left:
         report.say(f"Run {options.resume}: nothing is left to rotate.")
         return
     title = f"Plan to rotate {counted(len(left), 'token')} on {report.instance}"
     if options.resume is not None:
         title = f"Run {options.resume}: {counted(len(left), 'token')} left to rotate on {report.instance}"
-    shown = view.plan(left, proof=proof, places=places, after=options.after, notes=notes, columns=report.columns)
+    shown = view.plan(left, proof=proof, places=places, after=after, notes=notes, columns=report.columns)
     report.say(f"{title}\n\n{shown}")
 
 

@@ -26,6 +26,10 @@ BY_ID = re.compile(r"\bTOKENS_(OLD_ID|ID)\b")
 PLACEHOLDER = re.compile(r"(?<!\$)\{(account|token_id|TOKENS_[A-Z_]+)\}")
 FILLED_IN = {"account": "TOKENS_ACCOUNT", "token_id": "TOKENS_OLD_ID"}  # by `file:`, and the variables for the same
 
+ASSIGNED = r"[A-Za-z_]\w*\+?="
+VALUE = r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\([^()]*\)|`[^`]*`|[^\s;&|<>()'"\\`])+(?=[\s;&|<>)]|$)"""
+ASSIGNMENTS = re.compile(rf"(?:^|[;&|({{\n]|\b(?:env|export|sudo)(?:\s+-\S+)*\s)(?:\s*{ASSIGNED}(?:{VALUE})?)+")
+
 # What may differ from token to token, or keep one beside another. Some of our variables are the same for many tokens.
 VARIES = re.compile(r"\$(?!\{?TOKENS_(RUN|SCOPES|EXPIRES_AT)\b)|[`\n]|>>|\btee\s+(-\w*a|--append)")
 # Programs that read none of our variables by themselves: first those that keep the token only where a file is named.
@@ -91,15 +95,11 @@ class CommandDelivery(Delivery):
             raise DeliveryFailed(f"The command of --deliver {fault}.")
 
     def place(self, about: NewToken) -> str:  # noqa: ARG002
-        return f"command {self._command}"
+        return f"command {without_values(self._command)}"
 
     def destination(self, about: NewToken) -> str:  # noqa: ARG002
         """The program alone: the other words may hold a password."""
-        try:
-            words = shlex.split(self._command)
-        except ValueError:
-            return "command"
-        program = next((word for word in words if "=" not in word), "")
+        program = _first_word(self._command) or ""
         return f"command {os.path.basename(program)}".strip().encode("ascii", "backslashreplace").decode()
 
 
@@ -165,6 +165,15 @@ def run_command(
             os.close(writing)
         os.read(reading, select.PIPE_BUF)  # what was not taken by now is nobody's
         os.close(reading)
+
+
+def without_values(command: str) -> str:
+    """`command` as it may be shown: what it assigns to variables for a program may be a secret.
+
+    >>> without_values("VAULT_TOKEN=s3cret vault kv put secret/x token=-")
+    'VAULT_TOKEN=… vault kv put secret/x token=-'
+    """
+    return ASSIGNMENTS.sub(lambda found: re.sub(f"({ASSIGNED}){VALUE}", r"\1…", found[0]), command)
 
 
 def check_command(option: str, command: str) -> None:
