@@ -636,6 +636,7 @@ def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gi
         gitlab.execute(f"UPDATE personal_access_tokens SET revoked = true WHERE id = {token}")
         resume = ("--resume", token, "--yes", "--deliver", f"file:{gitlab.folder}/other")
         line = gitlab.refusal(*resume, status=3, changed=True)
+        assert f": Token {token} is revoked{',' if stays else ';'}" in line
         assert ("stays as it is: revoke it in GitLab" if stays else "which nobody has got, is revoked") in line
         assert "To try again" not in line
         assert "is complete" in gitlab.run(*resume).stdout
@@ -976,6 +977,8 @@ def test_a_token_that_nobody_has_taken_from_the_screen_is_revoked_again(gitlab: 
         program.press(answer, *([] if answer.startswith("ctrl") else ["enter"]))
         assert program.wait() == (130 if answer == "ctrl-c" else 1)
         assert ("Stopped." if answer == "ctrl-c" else "nobody has taken it") in program.text
+        again = "to go on" if answer == "ctrl-c" else "to try again"
+        assert f"→ {again}, with the same --verify and --secrets-file: gitlab-tokens" in " ".join(program.text.split())
     assert [one.revoked for one in gitlab.rows()] == [False, True]
     assert gitlab.accepts(token) is None
     assert gitlab.accepts(OLD.reveal()) == 1

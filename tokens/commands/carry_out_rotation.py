@@ -123,7 +123,7 @@ class RotationCourse:
         assert self.run is not None  # noqa: S101 - a run that has not begun has raised
         options = self.options
         given = {
-            "--deliver": True,
+            "--deliver": options.deliver is not None,
             "--after": options.after is not None,
             "--verify": options.url is not None,
             "--no-verify": not options.verifies,

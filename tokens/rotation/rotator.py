@@ -137,7 +137,7 @@ class Rotator:
     def _settle(self, one: Resumption) -> Outcome:
         """End a rotation whose old token is gone or revoked: there is nothing to make a successor of."""
         candidate = one.rotation.candidate if one.rotation else None
-        gone = f"Token {one.token_id} {'was revoked' if candidate else 'is gone, or is another one,'} by now"
+        gone = f"Token {one.token_id} {'is revoked' if candidate else 'is gone, or is another one'}"
         if one.stage in (Stage.DELIVERING, Stage.DELIVERED):
             # It may be in use, and nothing else of the account's may work.
             stays = f"its successor {one.successor_id} stays as it is: revoke it in GitLab if nobody has got it"
