@@ -1204,9 +1204,15 @@ def test_a_process_that_crashes_with_a_token_in_memory_leaves_no_image_of_it(git
 
 @pytest.mark.slow
 def test_a_token_is_rotated_again_by_its_name_and_its_old_ones_are_left_out(gitlab: Instance) -> None:
-    for number in range(3):
+    first = "a revoked token gets no successor; create a new one in GitLab, or leave it out."
+    for said in (
+        [],
+        [f"Token 1 of inventory is revoked: {first}"],
+        ["2 tokens that are revoked, and so get no successor (id 1, 2)."],
+    ):
         shown = gitlab.done("--token", NAME, "--deliver", f"file:{gitlab.folder}/{{token_id}}")
-        assert shown.count("NOTE: Left out: Token ") == number
+        notes = [line for line in shown.splitlines() if line.startswith("NOTE: Left out: ")]
+        assert notes == [f"NOTE: Left out: {one}" for one in said]
     assert [one.revoked for one in gitlab.rows()] == [True, True, True, False]
     gitlab.done("--token", NAME, "--grace", "3d", "--deliver", f"file:{gitlab.folder}/{{token_id}}")
     assert "was rotated already" in gitlab.refusal("--token", "4", "--yes", "--deliver", "stdout", status=3)

@@ -7,9 +7,9 @@ from tokens.call import to_type
 from tokens.change.notes import notes_on_ids
 from tokens.commands.options.rotating import RotateOptions
 from tokens.commands.run_report import RunReport
-from tokens.counts import first_few
+from tokens.counts import counted, first_few
 from tokens.errors import Refused, UsageError
-from tokens.gitlab.kind import Kind
+from tokens.gitlab.kind import Kind, State
 from tokens.rotation.backend import Survey
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.local import SOON
@@ -51,8 +51,7 @@ def choose_tokens(survey: Survey, options: RotateOptions, prompts: Questions | N
     if survey.plan is not None and not options.of_all and len(survey.found) == 1:
         return Chosen(survey.found, deliberate=options.token == str(survey.found[0].id))
     # Of many, those that cannot be rotated are left out; of one that is named it is said why.
-    reasons = tuple(survey.obstacles.values())
-    passed_over = (*_without_effect(survey, options), *(f"Left out: {reason}" for reason in reasons))
+    passed_over = (*_without_effect(survey, options), *_left_out(survey))
     if survey.plan is not None:
         return Chosen(survey.free, passed_over)
     if not survey.free and options.of_all:
@@ -61,7 +60,7 @@ def choose_tokens(survey: Survey, options: RotateOptions, prompts: Questions | N
         report.say("No token is left: there is nothing to do.")
         return Chosen(passed_over=passed_over)
     if not survey.free:
-        raise Refused(reasons[0])
+        raise Refused(next(iter(survey.obstacles.values())))
     return _chosen_by_person(survey.free, passed_over, options, prompts, report)
 
 
@@ -107,6 +106,16 @@ def _without_effect(survey: Survey, options: RotateOptions) -> Iterator[str]:
     named = options.search.selection.ids or ()
     left_out = sorted(set(named).difference(survey.unknown_ids, (one.id for one in survey.found)))
     yield from (note.text for note in notes_on_ids(len(named), survey.unknown_ids, left_out))
+
+
+def _left_out(survey: Survey) -> Iterator[str]:
+    """Why tokens are left out, each by itself; but a name may have many that are revoked, one for each rotation."""
+    revoked = [one.id for one in survey.found if one.id in survey.obstacles and one.state is State.REVOKED]
+    several = revoked if len(revoked) > 1 else []
+    if several:
+        tokens, ids = counted(len(several), "token"), first_few(several, MOST_NAMED)
+        yield f"Left out: {tokens} that are revoked, and so get no successor (id {ids})."
+    yield from (f"Left out: {reason}" for id_, reason in survey.obstacles.items() if id_ not in several)
 
 
 def _explain_nothing(survey: Survey, options: RotateOptions, report: RunReport) -> tuple[str, ...]:
