@@ -904,9 +904,15 @@ def state(gitlab: Instance) -> str:
     return str(gitlab.value("SELECT state FROM token_tasks.rotations WHERE run_id = 1"))
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+STOPPING = (
+    "Stopping after this token. A command of --deliver or --after that still runs is waited for. "
+    "A second Ctrl-C kills it.\n"
+)
+
+
+@pytest.mark.parametrize(("number", "status", "said"), [(signal.SIGINT, 130, STOPPING), (signal.SIGTERM, 143, "")])
 def test_a_stop_lets_the_delivery_under_way_end_and_retires_its_old_token(
-    gitlab: Instance, gate: Gate, number: signal.Signals, status: int
+    gitlab: Instance, gate: Gate, number: signal.Signals, status: int, said: str
 ) -> None:
     more_accounts(gitlab, 2)
     process = gitlab.start("--within", "30d", "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
@@ -915,8 +921,8 @@ def test_a_stop_lets_the_delivery_under_way_end_and_retires_its_old_token(
     gate.open()
     assert ended(process)[::2] == (
         status,
-        "Stopped. 1 of 3 tokens was rotated and stays so. → to rotate the others, with the same --deliver, --verify "
-        "and --secrets-file: gitlab-tokens rotate --resume 1\n",
+        f"{said}Stopped. 1 of 3 tokens was rotated and stays so. → to rotate the others, with the same --deliver, "
+        "--verify and --secrets-file: gitlab-tokens rotate --resume 1\n",
     )
     assert [one.revoked for one in gitlab.rows()] == [True, False, False, False]
     gitlab.done("--resume", "1", "--deliver", f"file:{gitlab.folder}/{{account}}")

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,11 @@ from tokens.rotation.stage import PlanOutdated
 from tokens.terminal.interruption import StopRequest, Termination, stop_requests
 from tokens.terminal.progress import duration
 from tokens.views import rotation as view
+
+STOPPING = (
+    "Stopping after this token. A command of --deliver or --after that still runs is waited for. A second Ctrl-C kills "
+    "it."
+)
 
 
 @dataclass
@@ -159,7 +164,13 @@ def carry_out(
     def after(new: NewToken) -> str | None:
         return run_command(options.after or "", new.variables, errors=environment.stderr)
 
-    with stop_requests() as stop:
+    def explain_the_stop() -> None:
+        if options.after is not None or (options.deliver or "").startswith("command:"):
+            # The signal may have come in the middle of another line to the same stream.
+            with suppress(RuntimeError):
+                environment.tell(STOPPING)
+
+    with stop_requests(explain_the_stop) as stop:
         events = run(
             backend,
             left,

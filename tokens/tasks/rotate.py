@@ -121,7 +121,8 @@ def rotate() -> None:
     Commands have TOKENS_ACCOUNT, TOKENS_NAME, TOKENS_NAME_SAFE, TOKENS_OLD_ID,
     TOKENS_ID, TOKENS_EXPIRES_AT, TOKENS_SCOPES and TOKENS_RUN in their
     environment. A token's name is any text. TOKENS_NAME_SAFE is the same name
-    made safe for a path, and different for each name.
+    made safe for a path, and different for each name. Put timeout 60 before a
+    command that may hang.
 
     The token is in this process's memory and in what it is delivered to, nowhere
     else: not in an argument, a log, a traceback or the journal. db_key_base is
@@ -129,10 +130,10 @@ def rotate() -> None:
     too. With --target docker:... or kubernetes:... the secrets stay inside, and
     the token is delivered out here.
 
-    Ctrl-C lets a delivery that has begun end. After a stop, or a crash, --resume
-    N continues run N. Give --deliver, --after, --verify and --secrets-file again as
-    before, with --force if the stop has left the file of --deliver. In a systemd
-    unit use KillMode=mixed.
+    Ctrl-C lets a delivery that has begun end; a second one kills its command.
+    After a stop, or a crash, --resume N continues run N. Give --deliver, --after,
+    --verify and --secrets-file again as before, with --force if the stop has left
+    the file of --deliver. In a systemd unit use KillMode=mixed.
 
     A new token that a run has made and not delivered is no successor for any task:
     check still warns of the old one.

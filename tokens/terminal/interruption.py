@@ -52,22 +52,24 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(explain: Callable[[], None] = lambda: None) -> Iterator[StopRequest]:
     """Note Ctrl-C, SIGTERM and a closed terminal instead of obeying at once; a second Ctrl-C interrupts.
 
-    A further one changes nothing for some seconds, so what the second one has begun comes to its end.
+    A further one changes nothing for some seconds, so what the second one has begun comes to its end. `explain` is
+    called at the first signal if that is Ctrl-C, in the middle of what is under way.
     """
     request = StopRequest()
     interrupted = -IN_ORDER
 
     def note(number: int, _: FrameType | None) -> None:
         nonlocal interrupted
-        if request.made() and number == signal.SIGINT:
-            if time.monotonic() - interrupted < IN_ORDER:
-                return
+        if not request.made():
+            request.by = signal.Signals(number)
+            if number == signal.SIGINT:
+                explain()
+        elif number == signal.SIGINT and time.monotonic() - interrupted >= IN_ORDER:
             interrupted = time.monotonic()
             raise KeyboardInterrupt
-        request.by = request.by or signal.Signals(number)
 
     with _handling(INTERRUPTION, note):
         yield request
