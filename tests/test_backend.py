@@ -23,7 +23,7 @@ from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import SERVICE_ACCOUNT
 from tokens.journal.installation import JournalMissing
 from tokens.rotation import AGENT, agent, wire
-from tokens.rotation.backend import Backend, Finished, Question, Survey
+from tokens.rotation.backend import Backend, Question, Retired, Survey
 from tokens.rotation.candidate import Search
 from tokens.rotation.local import LocalBackend
 from tokens.rotation.remote import RemoteBackend
@@ -154,11 +154,11 @@ def test_whoever_has_lost_an_answer_may_ask_again(address: Address) -> None:
         for _ in range(2):
             backend.mark(rotation.candidate.id, Stage.DELIVERING)
     for _ in range(2):
-        assert backend.finish(first, delivered=False) == Finished(Retirement.REVOKED)
-    assert backend.finish(first, delivered=True) == Finished(Retirement.REVOKED)
+        assert backend.finish(first, delivered=False) == Retired(Retirement.REVOKED)
+    assert backend.finish(first, delivered=True) == Retired(Retirement.REVOKED)
     # The first of its two transactions had been committed.
     backend.mark(tokens[1], Stage.DELIVERED)
-    assert backend.finish(second, delivered=False) == Finished(Retirement.REVOKED)
+    assert backend.finish(second, delivered=False) == Retired(Retirement.REVOKED)
     backend.make(third, None)
     for _ in range(2):
         backend.abandon(tokens[2])

@@ -7,7 +7,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tokens.errors import UsageError
 from tokens.targets.here.database_yml import DatabaseSettings, read_settings
-from tokens.targets.here.installation import Installation, Kind
+from tokens.targets.here.installation import Installation, Method
 from tokens.targets.here.site import open_site
 
 OMNIBUS = """\
@@ -391,7 +391,7 @@ def test_a_site_knows_its_standbys_by_complete_addresses(tmp_path: Path) -> None
         "production: {main: {host: db1, port: 5433, database: d, username: u, password: s3cr3t, "
         "load_balancing: {hosts: [db2], discover: {record: r}}}}"
     )
-    site = open_site(Installation(Kind.SOURCE, tmp_path, user=None))
+    site = open_site(Installation(Method.SOURCE, tmp_path, user=None))
     (standby,) = site.standbys
     assert (standby.shown, standby.complete, site.address.shown) == ("u@db2:5433/d", True, "u@db1:5433/d")
     assert conninfo_to_dict(standby.conninfo) == {**conninfo_to_dict(site.address.conninfo), "host": "db2"}

@@ -440,7 +440,7 @@ def test_progress_is_told_and_a_second_open_attaches_in_silence(own: Path) -> No
 
 @pytest.mark.slow
 def test_the_status_says_what_there_is(own: Path) -> None:
-    assert demo.status(own) == demo.Status(own, DemoState.ABSENT, demo.status(own).address)
+    assert demo.status(own) == demo.DemoStatus(own, DemoState.ABSENT, demo.status(own).address)
     assert not own.exists()
     demo.open(own, tokens=SMALL)
     status = demo.status(own)

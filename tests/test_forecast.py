@@ -31,7 +31,7 @@ from tokens.gitlab.kind import Kind, State
 from tokens.inventory.breakdown import breakdown
 from tokens.inventory.diagnosis import Verdict, diagnose
 from tokens.inventory.due import due
-from tokens.inventory.forecast import Day, Forecast, Step, forecast
+from tokens.inventory.forecast import Day, Forecast, Interval, forecast
 from tokens.inventory.gauges import gauges
 from tokens.inventory.policy import facts
 from tokens.selection import EVERYTHING, Selection
@@ -89,7 +89,7 @@ def test_a_forecast_counts_what_works_and_ends(gitlab_database: Address) -> None
         Day(after(20), {Kind.GROUP: 1}),
     )
     assert (found.first, found.last, found.tokens) == (after(1), after(90), 4)
-    buckets = list(found.buckets(Step.WEEK))
+    buckets = list(found.buckets(Interval.WEEK))
     assert sum(bucket.tokens for bucket in buckets) == buckets[-1].total == 4
     assert all(bucket.last.weekday() == 6 for bucket in buckets[:-1])
     assert forecast(gitlab_database, Selection((), kinds=frozenset({Kind.GROUP})), 90).tokens == 1
@@ -97,25 +97,25 @@ def test_a_forecast_counts_what_works_and_ends(gitlab_database: Address) -> None
 
 def test_buckets_meet_and_end_with_their_week_or_month() -> None:
     found = Forecast(MONDAY + timedelta(2), date(2027, 2, 3), (Day(date(2027, 1, 31), {Kind.PROJECT: 2}),))
-    weeks = list(found.buckets(Step.WEEK))
+    weeks = list(found.buckets(Interval.WEEK))
     assert [(bucket.first, bucket.last) for bucket in weeks[:2]] == [
         (date(2026, 12, 2), date(2026, 12, 6)),
         (date(2026, 12, 7), date(2026, 12, 13)),
     ]
-    months = list(found.buckets(Step.MONTH))
+    months = list(found.buckets(Interval.MONTH))
     assert [(bucket.first, bucket.last, bucket.tokens) for bucket in months] == [
         (date(2026, 12, 2), date(2026, 12, 31), 0),
         (date(2027, 1, 1), date(2027, 1, 31), 2),
         (date(2027, 2, 1), date(2027, 2, 3), 0),
     ]
-    assert len(list(found.buckets(Step.DAY))) == 64
+    assert len(list(found.buckets(Interval.DAY))) == 64
 
 
 def test_a_day_with_more_than_a_fifth_says_how_to_spread_it() -> None:
     days = tuple(Day(MONDAY + timedelta(number), {Kind.PERSONAL: number * 4}) for number in range(1, 6))
     found = Forecast(MONDAY, MONDAY + timedelta(6), days)
     assert [day.tokens for day in found.cliffs] == [20, 16]
-    lines = list(view.screen(found, Step.DAY, 80, WORKING))
+    lines = list(view.screen(found, Interval.DAY, 80, WORKING))
     assert max(len(line) for line in lines if not line.startswith("→")) <= 80
     spread = "gitlab-tokens extend --expires 2026-12-04 --to 2027-06-04 --stagger 30d --dry-run"
     assert lines[-1] == f"→ to spread them: {spread}"
@@ -127,9 +127,9 @@ def test_a_day_with_more_than_a_fifth_says_how_to_spread_it() -> None:
 def test_a_day_far_from_today_keeps_its_columns(days: int) -> None:
     far = Day(after(days), {Kind.PERSONAL: 20})
     found = Forecast(far.day, far.day, (far,))
-    for heading, line in (list(view.screen(found, Step.DAY, 80, WORKING))[:2], view.largest(found.fullest(1))):
+    for heading, line in (list(view.screen(found, Interval.DAY, 80, WORKING))[:2], view.largest(found.fullest(1))):
         assert line.index(" 20 ") + len(" 20") == heading.index("Tokens") + len("Tokens")
-    assert len(next(line for line in view.screen(found, Step.DAY, 80, WORKING) if line.endswith("pp"))) == 80
+    assert len(next(line for line in view.screen(found, Interval.DAY, 80, WORKING) if line.endswith("pp"))) == 80
 
 
 def test_what_was_chosen_is_in_the_command_that_spreads_it() -> None:
@@ -137,7 +137,7 @@ def test_what_was_chosen_is_in_the_command_that_spreads_it() -> None:
 
     def command(selection: Selection, maximum: date | None = None) -> str:
         found = Forecast(MONDAY, MONDAY, (cliff,), maximum)
-        return list(view.screen(found, Step.DAY, 80, selection))[-1].partition("extend ")[2]
+        return list(view.screen(found, Interval.DAY, 80, selection))[-1].partition("extend ")[2]
 
     end = "--to 2027-05-28 --stagger 30d --dry-run"
     assert command(WORKING) == f"--expires 2026-11-30 --kind impersonation,group {end}"
@@ -149,7 +149,9 @@ def test_what_was_chosen_is_in_the_command_that_spreads_it() -> None:
     assert command(replace(WORKING, ids=(1,))) == command(replace(WORKING, states=frozenset(State))) == ""
     near = command(WORKING, maximum=MONDAY + timedelta(60))
     assert near.endswith("--to 2026-12-30 --stagger 30d --dry-run"), "the last of them is not beyond the maximum"
-    (last,) = list(view.screen(Forecast(MONDAY, MONDAY, (cliff,), MONDAY + timedelta(20)), Step.DAY, 80, WORKING))[-1:]
+    (last,) = list(view.screen(Forecast(MONDAY, MONDAY, (cliff,), MONDAY + timedelta(20)), Interval.DAY, 80, WORKING))[
+        -1:
+    ]
     assert last == "The maximum lifetime allows no later date: rotate them before that day."
 
 
@@ -171,14 +173,14 @@ def test_the_command_that_spreads_a_day_can_be_typed(
 def test_no_task_spreads_what_is_no_access_token() -> None:
     keys = Day(MONDAY, {OtherKind.SSH_KEY: 20})
     found = Forecast(MONDAY, MONDAY, (keys,), kinds=(OtherKind.SSH_KEY,))
-    lines = list(view.screen(found, Step.DAY, 80, WORKING))
+    lines = list(view.screen(found, Interval.DAY, 80, WORKING))
     assert lines[-1].endswith(" has 100 % of all: 20 credentials.")
 
 
 def test_a_bar_has_the_letter_of_what_is_most_of_it() -> None:
     many = Day(MONDAY, {Kind.PERSONAL: 10_000})
     few = Day(MONDAY + timedelta(1), {Kind.PERSONAL: 11, Kind.IMPERSONATION: 1, Kind.PROJECT: 2, Kind.GROUP: 4})
-    lines = list(view.screen(Forecast(MONDAY, few.day, (many, few)), Step.DAY, 80, WORKING))
+    lines = list(view.screen(Forecast(MONDAY, few.day, (many, few)), Interval.DAY, 80, WORKING))
     assert [set(line.split()[-1]) for line in lines[1:3]] == [{"p"}, {"p"}]
 
 

@@ -31,7 +31,7 @@ from tokens.call import Call as TypedCall
 from tokens.call import under_way
 from tokens.targets.demo.programs import Account
 from tokens.targets.here.advice import advice
-from tokens.targets.here.installation import Installation, Kind
+from tokens.targets.here.installation import Installation, Method
 from tokens.terminal.console import PATIENCE_VARIABLE
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -205,7 +205,7 @@ def test_tls_files_that_cannot_be_used_are_named(as_root: Call, tmp_path: Path, 
     assert "sslmode takes disable, allow, prefer, require, verify-ca or verify-full" in said
     assert "nonsense" not in said
     parameters = {"sslmode": "verify-ca", "sslrootcert": str(missing)}
-    there = Installation(Kind.TOOLBOX, tmp_path, "git")
+    there = Installation(Method.TOOLBOX, tmp_path, "git")
     assert advice(there, parameters, None).tls == f"database.yml says sslmode verify-ca, sslrootcert {missing}"
 
 
@@ -222,27 +222,27 @@ def test_a_dead_poolers_port_says_where_the_primary_is(as_root: Call, tmp_path: 
 @pytest.mark.parametrize(
     ("kind", "port", "place", "said"),
     [
-        (Kind.OMNIBUS, "5432", None, "PostgreSQL should run on this machine: sudo gitlab-ctl status postgresql;"),
-        (Kind.OMNIBUS, "6432", None, "PgBouncer should run on this machine: sudo gitlab-ctl status pgbouncer;"),
-        (Kind.SOURCE, "6432", None, "PgBouncer should run on this machine: systemctl status pgbouncer;"),
-        (Kind.DOCKER, "5432", None, "PostgreSQL should run in the container: gitlab-ctl status postgresql;"),
-        (Kind.DOCKER, "6432", "docker:", "PgBouncer should run in the container: gitlab-ctl status pgbouncer;"),
-        (Kind.DOCKER, "5432", "production", "PostgreSQL should run in the container: gitlab-ctl status postgresql;"),
+        (Method.OMNIBUS, "5432", None, "PostgreSQL should run on this machine: sudo gitlab-ctl status postgresql;"),
+        (Method.OMNIBUS, "6432", None, "PgBouncer should run on this machine: sudo gitlab-ctl status pgbouncer;"),
+        (Method.SOURCE, "6432", None, "PgBouncer should run on this machine: systemctl status pgbouncer;"),
+        (Method.DOCKER, "5432", None, "PostgreSQL should run in the container: gitlab-ctl status postgresql;"),
+        (Method.DOCKER, "6432", "docker:", "PgBouncer should run in the container: gitlab-ctl status pgbouncer;"),
+        (Method.DOCKER, "5432", "production", "PostgreSQL should run in the container: gitlab-ctl status postgresql;"),
         (
-            Kind.DOCKER,
+            Method.DOCKER,
             "6432",
             "docker:git.lab",
             "PgBouncer should run in the container: docker exec git.lab gitlab-ctl status pgbouncer;",
         ),
     ],
 )
-def test_what_to_look_at_can_be_typed_where_it_is_read(kind: Kind, port: str, place: str | None, said: str) -> None:
+def test_what_to_look_at_can_be_typed_where_it_is_read(kind: Method, port: str, place: str | None, said: str) -> None:
     with under_way(TypedCall(place=place)):
         found = advice(Installation(kind, Path("/"), "git"), {"host": "/run", "port": port}, None)
         of_a_name = advice(Installation(kind, Path("/"), "git"), {"host": "db", "port": "6432"}, None)
     assert f"if {said}" in found.unreachable
     begin = said.partition(": ")[2].partition(" status")[0]
-    assert kind is Kind.SOURCE or f"with {begin} patroni members" in of_a_name.unreachable
+    assert kind is Method.SOURCE or f"with {begin} patroni members" in of_a_name.unreachable
 
 
 def test_a_node_without_rails_is_told(as_root: Call, tmp_path: Path, git: Account, peer: PeerServer) -> None:

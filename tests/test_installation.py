@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tokens.errors import Refused
-from tokens.targets.here.installation import Kind, NoInstallation, detect, omnibus, source
+from tokens.targets.here.installation import Method, NoInstallation, detect, omnibus, source
 
 RAILS = "opt/gitlab/embedded/service/gitlab-rails"
 
@@ -48,11 +48,11 @@ def make_source(rails: Path) -> None:
     write(rails / "config/application.rb")
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("omnibus-gitlab", Kind.OMNIBUS), ("gitlab-docker", Kind.DOCKER)])
-def test_the_linux_package_is_told_by_its_type_and_its_settings(tmp_path: Path, kind: str, expected: Kind) -> None:
+@pytest.mark.parametrize(("kind", "expected"), [("omnibus-gitlab", Method.OMNIBUS), ("gitlab-docker", Method.DOCKER)])
+def test_the_linux_package_is_told_by_its_type_and_its_settings(tmp_path: Path, kind: str, expected: Method) -> None:
     make_omnibus(tmp_path, kind)
     found = detect(tmp_path)
-    assert (found.kind, found.user, found.version) == (expected, "git", "19.2.1-ee")
+    assert (found.method, found.user, found.version) == (expected, "git", "19.2.1-ee")
     assert found == omnibus(tmp_path)
     assert found.database_yml == tmp_path / RAILS / "config/database.yml"
 
@@ -68,13 +68,13 @@ def test_the_gitlab_user_is_whom_the_settings_name(tmp_path: Path, line: str) ->
 def test_a_toolbox_pod_runs_as_whoever_runs_us(tmp_path: Path) -> None:
     make_toolbox(tmp_path)
     found = detect(tmp_path)
-    assert (found.kind, found.user, found.version) == (Kind.TOOLBOX, None, "19.2.1")
+    assert (found.method, found.user, found.version) == (Method.TOOLBOX, None, "19.2.1")
 
 
 def test_a_source_install_is_told_by_its_files_and_runs_as_their_owner(tmp_path: Path) -> None:
     make_source(tmp_path / "home/git/gitlab")
     found = detect(tmp_path)
-    assert found.kind is Kind.SOURCE
+    assert found.method is Method.SOURCE
     assert found.user == (tmp_path / "home/git/gitlab/config/database.yml").owner()
 
 
@@ -120,7 +120,7 @@ def test_the_linux_package_is_told_by_where_it_lies_whatever_its_type_says(tmp_p
     make_omnibus(tmp_path)
     say(tmp_path / RAILS, word)
     found = detect(tmp_path)
-    assert (found.kind, found.user, found.rails) == (Kind.OMNIBUS, "git", tmp_path / RAILS)
+    assert (found.method, found.user, found.rails) == (Method.OMNIBUS, "git", tmp_path / RAILS)
     assert omnibus(tmp_path) == found
 
 
@@ -129,7 +129,7 @@ def test_the_docker_image_is_told_by_what_it_has_beside_the_package(tmp_path: Pa
     make_omnibus(tmp_path)
     say(tmp_path / RAILS, word)
     write(tmp_path / "RELEASE", "RELEASE_PACKAGE=gitlab-ee\n")
-    assert detect(tmp_path).kind is Kind.DOCKER
+    assert detect(tmp_path).method is Method.DOCKER
     (tmp_path / "opt/gitlab/etc/gitlab-rails-rc").unlink()
     with pytest.raises(NoInstallation, match="until GitLab has started"):
         detect(tmp_path)
@@ -140,7 +140,7 @@ def test_a_toolbox_pod_is_told_by_its_files_whatever_its_type_says(tmp_path: Pat
     make_toolbox(tmp_path)
     say(tmp_path / "srv/gitlab", word)
     found = detect(tmp_path)
-    assert (found.kind, found.rails) == (Kind.TOOLBOX, tmp_path / "srv/gitlab")
+    assert (found.method, found.rails) == (Method.TOOLBOX, tmp_path / "srv/gitlab")
     (tmp_path / "srv/gitlab/config/database.yml").unlink()
     with pytest.raises(NoInstallation, match="run this in the toolbox pod"):
         detect(tmp_path)
@@ -151,7 +151,7 @@ def test_a_source_install_is_told_by_its_files_whatever_its_type_says(tmp_path: 
     rails = tmp_path / "home/git/gitlab"
     make_source(rails)
     say(rails, word)
-    assert detect(tmp_path).kind is Kind.SOURCE
+    assert detect(tmp_path).method is Method.SOURCE
     (rails / "config/database.yml").unlink()
     with pytest.raises(NoInstallation, match=r"config/database\.yml and config/application\.rb would prove it"):
         detect(tmp_path)
@@ -160,11 +160,11 @@ def test_a_source_install_is_told_by_its_files_whatever_its_type_says(tmp_path: 
 def test_a_source_install_may_lie_where_a_pod_has_its_application(tmp_path: Path) -> None:
     make_source(tmp_path / "srv/gitlab")
     say(tmp_path / "srv/gitlab", "source")
-    assert detect(tmp_path).kind is Kind.SOURCE
+    assert detect(tmp_path).method is Method.SOURCE
     say(tmp_path / "srv/gitlab", None)
-    assert detect(tmp_path).kind is Kind.TOOLBOX
+    assert detect(tmp_path).method is Method.TOOLBOX
     write(tmp_path / "etc/default/gitlab", "app_root=/srv/gitlab\n")
-    assert detect(tmp_path).kind is Kind.SOURCE
+    assert detect(tmp_path).method is Method.SOURCE
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS if word != "source"])
@@ -175,7 +175,7 @@ def test_what_is_left_of_a_package_hides_no_installation(tmp_path: Path, word: s
     with pytest.raises(NoInstallation, match="sudo gitlab-ctl reconfigure"):
         detect(tmp_path)
     make_source(tmp_path / "home/git/gitlab")
-    assert detect(tmp_path).kind is Kind.SOURCE
+    assert detect(tmp_path).method is Method.SOURCE
 
 
 def test_a_folder_without_the_application_is_no_package(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Kind
+from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Method
 from tokens.targets.here.instance_url import UnknownUrl, read_instance_url, trusted_certificates
 
 OMNIBUS = """\
@@ -28,7 +28,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def installation(rails: Path, text: str | None = None, kind: Kind = Kind.SOURCE) -> Installation:
+def installation(rails: Path, text: str | None = None, kind: Method = Method.SOURCE) -> Installation:
     if text is not None:
         write(rails / "config/gitlab.yml", text)
     return Installation(kind, rails, None)
@@ -93,7 +93,7 @@ def test_where_there_is_none_it_says_why_and_quotes_nothing(tmp_path: Path, text
 
 
 def test_the_linux_package_brings_certificates_and_an_administrator_adds_some(tmp_path: Path) -> None:
-    package = Installation(Kind.DOCKER, tmp_path / OMNIBUS_RAILS, "git")
+    package = Installation(Method.DOCKER, tmp_path / OMNIBUS_RAILS, "git")
     assert trusted_certificates(package) == ()
     own = tmp_path / "etc/gitlab/trusted-certs"
     names = ["b.crt", "a.pem", "README", "c.txt"]
@@ -102,4 +102,4 @@ def test_the_linux_package_brings_certificates_and_an_administrator_adds_some(tm
         write(own / name, "")
     (own / "gone.crt").symlink_to(own / "nowhere")
     assert trusted_certificates(package) == (bundle, own / "a.pem", own / "b.crt")
-    assert trusted_certificates(Installation(Kind.TOOLBOX, tmp_path / OMNIBUS_RAILS, None)) == ()
+    assert trusted_certificates(Installation(Method.TOOLBOX, tmp_path / OMNIBUS_RAILS, None)) == ()

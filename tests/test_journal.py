@@ -95,7 +95,7 @@ def test_the_journal_comes_and_goes_any_number_of_times_and_leaves_public_alone(
     relations = "SELECT relname FROM pg_class WHERE relnamespace = CAST('public' AS regnamespace) ORDER BY relname"
     schemas = "SELECT nspname FROM pg_namespace ORDER BY nspname"
     before = values(gitlab_database, relations), values(gitlab_database, schemas)
-    assert contents.status(gitlab_database) == contents.Status(None, REVISION, None)
+    assert contents.status(gitlab_database) == contents.JournalStatus(None, REVISION, None)
     assert setup.uninstall(gitlab_database) is None
     for _ in range(2):
         assert setup.install(gitlab_database) == Installed(None, REVISION)
@@ -189,7 +189,7 @@ def test_a_journal_of_another_revision_is_refused_or_to_be_migrated(installed: A
     for task in (setup.install, setup.uninstall, lambda address: contents.prune(address, day)):
         with pytest.raises(Refused, match="revision 99, which this version of the tool does not know"):
             task(installed)
-    assert contents.status(installed) == contents.Status("99", REVISION, None)
+    assert contents.status(installed) == contents.JournalStatus("99", REVISION, None)
     execute(installed, "UPDATE token_tasks.alembic_version SET version_num = '0'")
     with pytest.raises(JournalOutdated, match=r"→ to migrate it: gitlab-tokens journal\.install$"):
         contents.prune(installed, day)
@@ -334,7 +334,7 @@ def test_an_older_journal_is_migrated_with_all_that_it_remembers_and_back(gitlab
     )
     with pytest.raises(IntegrityError, match="runs_kind_check"):
         execute(gitlab_database, rotate)
-    assert contents.status(gitlab_database) == contents.Status("1", REVISION, None)
+    assert contents.status(gitlab_database) == contents.JournalStatus("1", REVISION, None)
     with pytest.raises(JournalOutdated, match=f"of revision 1, this version needs {REVISION}"):
         contents.prune(gitlab_database, date(2030, 1, 1))
 

@@ -249,7 +249,7 @@ def check_rotations(address: Address, made: dict[str, int]) -> None:
     given_up = reached(address, record, first, Stage.VERIFIED)
     set_back(address, 120)
     record = resume(address, record.run)
-    assert {one.step for one in resumable(address, record.run)} == {Step.ANEW, Step.CREATE}
+    assert {one.step for one in resumable(address, record.run)} == {Step.AGAIN, Step.CREATE}
     with database.connect(address) as connection:
         abandon(connection, record, first.candidate.id)
     for rotation in (first, *others):

@@ -162,7 +162,7 @@ def carry_out(
         for step, rotation in todo:
             token = rotation.candidate.id
             point()
-            if step is Step.ANEW:
+            if step is Step.AGAIN:
                 abandon(connection, record, token)
                 point()
             if step is not Step.FINISH:
@@ -313,7 +313,7 @@ def test_a_successor_has_what_gitlabs_rotation_copies_and_defaults_otherwise_in_
     set_back(address, 120)
     record = resume(address, record.run)
     [(step, rotation)] = todo_of(resumable(address, record.run))
-    assert step is Step.ANEW
+    assert step is Step.AGAIN
     with database.connect(address) as connection:
         abandon(connection, record, successor.id)
     latest = reached(address, record, rotation, Stage.DELIVERED)
@@ -712,7 +712,7 @@ def test_a_plan_says_what_is_copied_beside_name_and_scopes(address: Address) -> 
     assert [one["granular_scopes"] for one in facts(every)] == [0, 0, 3, 0, 0]
     # A successor that is there already is not made again, and nothing is known of an old token that is gone.
     gone = Resumption(0, Stage.CREATED, Step.ABANDON, 1, None)
-    assert copied([*left_of(rich, step=Step.FINISH), *left_of(described, step=Step.ANEW), gone]) == [
+    assert copied([*left_of(rich, step=Step.FINISH), *left_of(described, step=Step.AGAIN), gone]) == [
         "Copied:  the description of 1 token"
     ]
     assert copied(left_of(rich, step=Step.FINISH)) == copied([gone]) == copied(left_of(plain, plain)) == []
@@ -777,7 +777,7 @@ def test_an_old_token_stays_while_its_successor_does_not_work(address: Address) 
     set_back(address, 120)
     record = resume(address, record.run)
     found = resumable(address, record.run)
-    assert [one.step for one in found] == [Step.ANEW] * 2
+    assert [one.step for one in found] == [Step.AGAIN] * 2
     carry_out(address, record, todo_of(found), Vault(), lambda: None)
     assert [row.previous for row in query(address, LIVE + " ORDER BY previous")] == tokens
 
@@ -813,7 +813,7 @@ def test_a_new_token_that_has_got_a_successors_id_is_no_successor(address: Addre
     set_back(address, 120)
     record = resume(address, record.run)
     found = resumable(address, record.run)
-    assert [one.step for one in found] == [Step.ANEW]
+    assert [one.step for one in found] == [Step.AGAIN]
     carry_out(address, record, todo_of(found), Vault(), lambda: None)
     assert row_of(address, theirs) == before
     (row,) = query(address, "SELECT successor_id, given_up FROM token_tasks.rotations")
@@ -1174,8 +1174,8 @@ def test_what_is_left_of_a_run_is_told_rotation_by_rotation(address: Address) ->
     found = {one.token_id: one for one in resumable(address, record.run)}
     assert [found[token].step if token in found else None for token in tokens] == [
         Step.CREATE,
-        Step.ANEW,
-        Step.ANEW,
+        Step.AGAIN,
+        Step.AGAIN,
         Step.FINISH,
         Step.CREATE,
         None,
@@ -1340,7 +1340,7 @@ def test_a_service_accounts_successor_of_a_persons_token_is_its_own_in_every_rel
     set_back(address, 120)
     record = resume(address, record.run)
     [(step, again)] = todo_of(resumable(address, record.run))
-    assert (step, again.new_owner, again.expires_at) == (Step.ANEW, rotation.new_owner, rotation.expires_at)
+    assert (step, again.new_owner, again.expires_at) == (Step.AGAIN, rotation.new_owner, rotation.expires_at)
     with database.connect(address) as connection:
         abandon(connection, record, old)
     successor = reached(address, record, again, Stage.DELIVERED)

@@ -13,7 +13,7 @@ import yaml
 
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.digest import Keys
-from tokens.targets.here.installation import OMNIBUS_RAILS, TOOLBOX_RAILS, Installation, Kind
+from tokens.targets.here.installation import OMNIBUS_RAILS, TOOLBOX_RAILS, Installation, Method
 from tokens.targets.here.secrets import read_keys, read_keys_file
 
 KEY = "a1b2c3d4" * 16
@@ -41,7 +41,7 @@ def write(path: Path, content: object) -> Path:
     return path
 
 
-def package(root: Path, kind: Kind = Kind.OMNIBUS) -> Installation:
+def package(root: Path, kind: Method = Method.OMNIBUS) -> Installation:
     return Installation(kind, root / OMNIBUS_RAILS, "git")
 
 
@@ -63,9 +63,9 @@ def test_each_kind_of_installation_has_its_secrets_where_its_application_looks(t
     (rails / "config/secrets.yml").symlink_to(real)
     # A key in gitlab.rb goes before the one in gitlab-secrets.json, and only the rendered file shows it.
     write(tmp_path / "etc/gitlab/gitlab-secrets.json", {"gitlab_rails": {"db_key_base": OLD}})
-    for kind in (Kind.OMNIBUS, Kind.DOCKER):
+    for kind in (Method.OMNIBUS, Method.DOCKER):
         assert texts(read_keys(package(tmp_path, kind))) == [KEY]
-    for kind, folder in ((Kind.SOURCE, "home/git/gitlab"), (Kind.TOOLBOX, TOOLBOX_RAILS)):
+    for kind, folder in ((Method.SOURCE, "home/git/gitlab"), (Method.TOOLBOX, TOOLBOX_RAILS)):
         write(tmp_path / folder / "config/secrets.yml", yaml.safe_dump(SECRETS))
         assert texts(read_keys(Installation(kind, tmp_path / folder, None))) == [KEY]
 

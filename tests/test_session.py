@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.processes import Gate
-from tokens.targets.there.client import Answer
+from tokens.targets.there.client import Printed
 from tokens.targets.there.session import Relay
 
 RUN = "0123456789abcdef" * 2
@@ -118,4 +118,4 @@ Error: unable to connect to Podman socket: dial unix /nosuch: connect: no such f
 )
 def test_of_what_docker_and_kubectl_say_the_line_that_matters_is_told(err: str, reason: str) -> None:
     """As Docker 28, Podman 4 and kubectl 1.33 say it."""
-    assert Answer(1, err, "").reason == reason
+    assert Printed(1, err, "").reason == reason

@@ -13,7 +13,7 @@ from tests.testbed.replication import Replicated
 from tokens.address import Address
 from tokens.database import connect
 from tokens.errors import Refused, TokensError, UsageError
-from tokens.targets.here.installation import Installation, Kind
+from tokens.targets.here.installation import Installation, Method
 from tokens.targets.here.site import Site, open_site
 
 Make = Callable[..., Installation]
@@ -32,7 +32,7 @@ def make(tmp_path: Path) -> Make:
     """Lays out an installation: its kind, its database.yml below `main:`, and the files of its environment."""
 
     def lay_out(
-        kind: Kind = Kind.OMNIBUS, command: str = "", main: str = "{host: h}", **variables: bytes
+        kind: Method = Method.OMNIBUS, command: str = "", main: str = "{host: h}", **variables: bytes
     ) -> Installation:
         rails = tmp_path / "rails"
         (rails / "config").mkdir(parents=True)
@@ -46,7 +46,7 @@ def make(tmp_path: Path) -> Make:
         for name, content in variables.items():
             (folder / name).write_bytes(content)
         # Root would have to become GitLab's user: here the test's own account is that user.
-        return Installation(kind, rails, None, folder if kind in (Kind.OMNIBUS, Kind.DOCKER) else None)
+        return Installation(kind, rails, None, folder if kind in (Method.OMNIBUS, Method.DOCKER) else None)
 
     return lay_out
 
@@ -83,24 +83,26 @@ def test_a_config_command_has_the_applications_variables_and_folder(
 
 def test_a_pods_own_environment_is_the_applications(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_ADDR", "https://vault.example.com")
-    told = json.loads(parameters(open_site(make(Kind.TOOLBOX, TELL)))["password"])
+    told = json.loads(parameters(open_site(make(Method.TOOLBOX, TELL)))["password"])
     assert told["variables"]["VAULT_ADDR"] == "https://vault.example.com"
 
 
 def test_a_source_install_gives_its_command_what_its_account_has(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "the administrator's")
-    told = json.loads(parameters(open_site(make(Kind.SOURCE, TELL)))["password"])
+    told = json.loads(parameters(open_site(make(Method.SOURCE, TELL)))["password"])
     assert set(told["variables"]) <= {"HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "PWD", "TZ", "USER"}
 
 
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (Kind.OMNIBUS, "it ran as GitLab runs it, in the same folder with the same variables"),
-        (Kind.SOURCE, "its service may have variables that are not known here"),
+        (Method.OMNIBUS, "it ran as GitLab runs it, in the same folder with the same variables"),
+        (Method.SOURCE, "its service may have variables that are not known here"),
     ],
 )
-def test_a_command_that_fails_is_told_with_what_is_known_of_its_environment(make: Make, kind: Kind, said: str) -> None:
+def test_a_command_that_fails_is_told_with_what_is_known_of_its_environment(
+    make: Make, kind: Method, said: str
+) -> None:
     with pytest.raises(TokensError, match=rf"failed with exit status 5; .*{said}") as failure:
         open_site(make(kind, "#!/bin/sh\necho s3cr3t; exit 5\n"))
     assert "s3cr3t" not in str(failure.value)

@@ -20,9 +20,9 @@ from tokens.errors import TokensError, UsageError
 from tokens.usage import files, reading, tally
 from tokens.usage import line as lines
 from tokens.usage.files import logs, rotated
-from tokens.usage.line import Call, Damaged, call_in
+from tokens.usage.line import ApiCall, Damaged, call_in
 from tokens.usage.reading import Usage, read_usage
-from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, Count, Limit
+from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, CallCount, Limit
 from tokens.views.logged import use_of
 
 AT = "2026-06-15T10:00:00.000Z"
@@ -53,7 +53,7 @@ def read(*parts: bytes, **options: Any) -> Usage:
     return read_usage(logs(["-"], io.BytesIO(b"\n".join(parts) + b"\n")), **options)
 
 
-def by_json(said: bytes) -> Call | None:
+def by_json(said: bytes) -> ApiCall | None:
     """The call of a line by Python's own json alone."""
     return call_of_slow(said)
 
@@ -64,7 +64,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(lines, "fields_of", lines._slowly)
 
 
-def call_of_slow(said: bytes) -> Call | None:
+def call_of_slow(said: bytes) -> ApiCall | None:
     quick = lines.fields_of
     lines.fields_of = lines._slowly
     try:
@@ -76,7 +76,7 @@ def call_of_slow(said: bytes) -> Call | None:
 @pytest.mark.usefixtures("reader")
 class TestOneLine:
     def test_a_call_has_what_gitlab_wrote_of_it(self) -> None:
-        assert call_in(line(meta_project="a/b")) == Call(
+        assert call_in(line(meta_project="a/b")) == ApiCall(
             AT, 7, False, None, None, 200, "GET /api/:version/user", "a/b", "10.0.0.1", "curl"
         )
 
@@ -188,7 +188,7 @@ class TestTheQuickReader:
         for one in (said, said[: len(said) - cut], said[cut:], said[:cut] + bytes([byte]) + said[cut:]):
             assert self.answer(call_in, one) == self.answer(by_json, one)
 
-    def answer(self, ask: Callable[[bytes], Call | None], said: bytes) -> Call | type[Damaged] | None:
+    def answer(self, ask: Callable[[bytes], ApiCall | None], said: bytes) -> ApiCall | type[Damaged] | None:
         try:
             return ask(said)
         except Damaged:
@@ -208,11 +208,11 @@ class TestCounting:
         assert (use.calls, use.refused) == (2, 1)
         assert (use.first, use.last) == (AT, "2026-06-17T10:00:00.000Z")
         assert (use.last_call, use.last_refused) == ("2026-06-16T10:00:00.000Z", "2026-06-17T10:00:00.000Z")
-        assert use.days == {"2026-06-15": Count(1, 0), "2026-06-16": Count(1, 0), "2026-06-17": Count(0, 1)}
-        assert use.routes == {"GET /api/:version/user": Count(2, 1)}
-        assert use.projects == {"a/b": Count(1, 0)}
-        assert use.addresses == {"10.0.0.1": Count(1, 1), "10.0.0.2": Count(1, 0)}
-        assert use.agents == {"curl": Count(2, 1)}
+        assert use.days == {"2026-06-15": CallCount(1, 0), "2026-06-16": CallCount(1, 0), "2026-06-17": CallCount(0, 1)}
+        assert use.routes == {"GET /api/:version/user": CallCount(2, 1)}
+        assert use.projects == {"a/b": CallCount(1, 0)}
+        assert use.addresses == {"10.0.0.1": CallCount(1, 1), "10.0.0.2": CallCount(1, 0)}
+        assert use.agents == {"curl": CallCount(2, 1)}
         assert use.reasons == {"token_expired": 1}
         assert use.statuses == {200: 2, 401: 1}
         assert list(usage.by_token) == [7, 8]
@@ -264,7 +264,7 @@ class TestCounting:
         usage = read(*(line(meta_remote_ip=f"10.0.{number // 256}.{number % 256}") for number in range(1100)))
         addresses = usage.by_token[7].addresses
         assert len(addresses) == MOST_DIFFERENT + 1
-        assert addresses[OTHERS] == Count(100, 0)
+        assert addresses[OTHERS] == CallCount(100, 0)
 
     def test_a_token_takes_about_two_kilobytes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(tally, "MOST_ALIKE", 100)

@@ -27,7 +27,7 @@ from tokens.gitlab.rate_limits import RateLimit, ban_of
 from tokens.inventory.used import known
 from tokens.selection import EVERYTHING
 from tokens.targets.here import log as here
-from tokens.targets.here.installation import Installation, Kind
+from tokens.targets.here.installation import Installation, Method
 from tokens.targets.here.log import NoLog, api_log
 from tokens.targets.here.site import Site
 from tokens.terminal.paragraphs import width as width_of
@@ -257,7 +257,7 @@ def test_the_ban_is_that_of_the_installations_gitlab_yml(
 ) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/gitlab.yml").write_text(f"production:\n  {said}\n")
-    site = Site(Address("", "here"), Installation(Kind.OMNIBUS, tmp_path, None))
+    site = Site(Address("", "here"), Installation(Method.OMNIBUS, tmp_path, None))
     throttle = RateLimit("unauthenticated_api", True, 20, 60)
     assert limits_of(site, throttle) == (throttle, RateLimit("git_basic_auth", enabled, tries, 60, 3600))
 
@@ -405,7 +405,7 @@ def test_a_state_that_cannot_be_kept_is_refused_before_logs_are_read(
 
 
 class TestRightHere:
-    def installation(self, kind: Kind, rails: Path) -> Installation:
+    def installation(self, kind: Method, rails: Path) -> Installation:
         return Installation(kind, rails, None)
 
     def test_the_log_is_in_the_applications_folder_wherever_that_leads(self, tmp_path: Path) -> None:
@@ -413,13 +413,13 @@ class TestRightHere:
         (tmp_path / "rails").mkdir()
         (tmp_path / "rails/log").symlink_to(tmp_path / "elsewhere")
         (tmp_path / "elsewhere/api_json.log").touch()
-        for kind in (Kind.OMNIBUS, Kind.DOCKER, Kind.SOURCE):
+        for kind in (Method.OMNIBUS, Method.DOCKER, Method.SOURCE):
             found = api_log(self.installation(kind, tmp_path / "rails"))
             assert found.resolve() == tmp_path / "elsewhere/api_json.log"
 
     def test_a_node_without_one_says_where_it_is(self, tmp_path: Path) -> None:
         with pytest.raises(NoLog, match="GitLab writes it where its web server runs"):
-            api_log(self.installation(Kind.OMNIBUS, tmp_path))
+            api_log(self.installation(Method.OMNIBUS, tmp_path))
 
     @pytest.mark.parametrize(
         ("place", "own", "kubectl"),
@@ -437,7 +437,7 @@ class TestRightHere:
         if own:
             (tmp_path / "namespace").write_text(own)
         with under_way(Call("gitlab-tokens ", place, place=place)), pytest.raises(NoLog) as caught:
-            api_log(self.installation(Kind.TOOLBOX, tmp_path))
+            api_log(self.installation(Method.TOOLBOX, tmp_path))
         context = " --context cluster" if "@" in place else ""
         assert str(caught.value).endswith(
             f"→ kubectl logs --namespace {kubectl} --container webservice --tail=-1{context} | "

@@ -71,7 +71,7 @@ def _findings(locate: Locate) -> Iterator[Finding]:
     if site.installation is not None:
         account = f", as account {site.account}" if site.account else ""
         version = site.installation.version or "of unknown version"
-        text = f"{site.installation.kind.value}, GitLab {version} in {site.installation.rails}{account}"
+        text = f"{site.installation.method.value}, GitLab {version} in {site.installation.rails}{account}"
         yield Finding("installation", Verdict.OK, text)
         if site.geo_secondary:
             yield Finding(

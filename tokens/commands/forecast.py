@@ -11,7 +11,7 @@ from tokens.commands.options.values import whole_number
 from tokens.commands.show import show, tell_of_others
 from tokens.errors import UsageError
 from tokens.gitlab.kind import State
-from tokens.inventory.forecast import Step, events
+from tokens.inventory.forecast import Interval, events
 from tokens.inventory.forecast import forecast as forecast_of
 from tokens.selection import Selection
 from tokens.targets.places import Locate
@@ -30,7 +30,7 @@ class Window:
     """
 
     days: int
-    step: Step
+    step: Interval
     largest: bool
     first: int | None
 
@@ -46,10 +46,10 @@ def window(_: Environment, by: str | None, until: str, sort: str, first: str | N
         raise UsageError(f'--first takes a number of days, not "{first}".')
     if first is not None and sort != "tokens":
         raise UsageError("--first is about the fullest days: use --sort tokens with it.")
-    if sort == "tokens" and by not in (None, Step.DAY):
+    if sort == "tokens" and by not in (None, Interval.DAY):
         raise UsageError(f"--sort tokens shows the fullest days: leave --by {by} out.")
     days = days_until("until", until, LONGEST)
-    return Window(days, Step.DAY if sort == "tokens" else Step(by or Step.WEEK), sort == "tokens", number)
+    return Window(days, Interval.DAY if sort == "tokens" else Interval(by or Interval.WEEK), sort == "tokens", number)
 
 
 def forecast(environment: Environment, locate: Locate, selection: Selection, window: Window, output: str) -> None:

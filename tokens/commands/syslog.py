@@ -14,7 +14,7 @@ from tokens.address import Address
 from tokens.commands.environment import Environment
 from tokens.errors import TokensError
 from tokens.journal import ended
-from tokens.journal.ended import Line
+from tokens.journal.ended import SyslogLine
 
 AUTHPRIV, NOTICE = 10, 5  # as sudo writes
 PATIENCE = 1.0  # seconds for a syslog that does not read
@@ -33,7 +33,7 @@ def write_run(environment: Environment, address: Address, run: int | None) -> No
         _send(log, ended.line(connection, run), environment)
 
 
-def write(environment: Environment, line: Line | None) -> None:
+def write(environment: Environment, line: SyslogLine | None) -> None:
     """Write such a line, which is known already; None for none."""
     if environment.syslog is not None:
         with _faults_noted(environment), _connected(environment.syslog.path) as log:
@@ -59,7 +59,7 @@ def _faults_noted(environment: Environment) -> Iterator[None]:
             environment.tell(f"NOTE: {environment.syslog.path} (tokens.syslog) has no line about this: {why}.")
 
 
-def _send(log: socket.socket, line: Line | None, environment: Environment) -> None:
+def _send(log: socket.socket, line: SyslogLine | None, environment: Environment) -> None:
     if line is not None:
         text = line.with_names if environment.syslog_names else line.text
         log.send(f"<{AUTHPRIV * 8 + NOTICE}>gitlab-tokens[{os.getpid()}]: {text}".encode("ascii", "backslashreplace"))

@@ -16,7 +16,7 @@ from tokens.errors import TOKEN, UsageError, without_tokens
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.token_text import LONGEST, kind_of
 from tokens.inventory.scan import SIXTEEN_BITS, Occurrence, check_place
-from tokens.inventory.whose import GUESS, Answer, Known
+from tokens.inventory.whose import GUESS, Answer, Identified
 from tokens.inventory.whose import whose as known_of
 from tokens.secret import Secret, forbid_core_dumps
 from tokens.targets.here.secrets import read_keys_file, refuse_keys_file
@@ -74,7 +74,7 @@ class _Given:
 class _Side:
     """The side of GitLab: what is known there of some texts, and what the instance is called, once it was asked."""
 
-    ask: Callable[[Sequence[Secret], frozenset[int]], Known]
+    ask: Callable[[Sequence[Secret], frozenset[int]], Identified]
     instance: Callable[[], Instance]
 
 
@@ -207,7 +207,7 @@ def _opened(stack: ExitStack, logs: "Sequence[Log] | None") -> "Sequence[Log] | 
     return stack.enter_context(opened(logs))
 
 
-def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], Known]]:
+def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], Identified]]:
     """What is known of the texts, some at once; the first batch comes in any case."""
     left = iter(given)
     batch = list(itertools.islice(left, AT_ONCE))

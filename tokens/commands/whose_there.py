@@ -9,7 +9,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.instance import unasked
 from tokens.commands.travel import tool_at
 from tokens.errors import ExitStatus, TokensError
-from tokens.inventory.whose import GUESS, Answer, Known
+from tokens.inventory.whose import GUESS, Answer, Identified
 from tokens.secret import Secret
 from tokens.targets.instance import Instance
 from tokens.targets.there.remote import SessionLost
@@ -30,7 +30,7 @@ class WhoseThere:
         """What the instance is called, once it was asked."""
         return self._instance
 
-    def ask(self, texts: Sequence[Secret], guesses: frozenset[int]) -> Known:
+    def ask(self, texts: Sequence[Secret], guesses: frozenset[int]) -> Identified:
         """What is known there of tokens with these texts; `guesses` are the places of those that may be any text.
 
         Raises:
@@ -56,7 +56,7 @@ def _one_line(text: Secret) -> str:
     return text.reveal() if text.reveal().isascii() and text.reveal().isprintable() else "!"
 
 
-def _known(document: dict[str, Any], number: int) -> Known:
+def _known(document: dict[str, Any], number: int) -> Identified:
     """What the task there has found."""
     answers = tuple(
         Answer(
@@ -68,7 +68,7 @@ def _known(document: dict[str, Any], number: int) -> Known:
     )
     if len(answers) != number:
         raise SessionLost(f"The tool there has answered {len(answers)} of {number} questions.")
-    return Known(answers, tuple(document["notes"]), tuple(document["prefixes"]))
+    return Identified(answers, tuple(document["notes"]), tuple(document["prefixes"]))
 
 
 def _fault(document: dict[str, Any], status: int) -> TokensError:

@@ -1,7 +1,7 @@
 """What ends a token: GitLab's own nightly work, and an administrator's decisions, in one table of rules.
 
 Each rule is SQL for the first day (UTC) on which it applies to a token `t` of an owner `u`, NULL for never. What it
-asks about is in `Terms`. A rule is about one token, and none of them knows of the others.
+asks about is in `Subject`. A rule is about one token, and none of them knows of the others.
 """
 
 from collections.abc import Iterator, Mapping
@@ -158,7 +158,7 @@ ENDS = (Effect.STOPS, Effect.REVOKED, Effect.EXPIRES, Effect.DELETED)
 
 
 @dataclass(frozen=True)
-class Terms:
+class Subject:
     """What the rules are asked about, each SQL.
 
     Attributes:
@@ -185,7 +185,7 @@ class Terms:
 def in_force(release: tuple[int, int] | None) -> Iterator[tuple[int, Rule]]:
     """The rules by their numbers, without the notices that this release does not send, or an unknown one may not.
 
-    What else a release has is in the terms: there is no night of a clean-up where there is none.
+    What else differs by release is in `Subject`: it has no night of a clean-up where there is none.
     """
     for number, rule in BY_NUMBER.items():
         sent = rule.since is None or (release is not None and rule.since <= release)
@@ -193,11 +193,11 @@ def in_force(release: tuple[int, int] | None) -> Iterator[tuple[int, Rule]]:
             yield number, rule
 
 
-def first_day(rule: Rule, terms: Terms, schema: Schema) -> str:
+def first_day(rule: Rule, subject: Subject, schema: Schema) -> str:
     """SQL: the first day on which the rule applies to a token, NULL for never."""
     unsent = {f"unsent_{days}": _unsent(schema, column) for column, days in DAYS_AHEAD.items()}
     expired = f"t.{FLAGS[1]} IS NOT TRUE" if schema.has(TOKENS, FLAGS[1]) else "true"
-    return rule.first.format(unsent_expired=expired, **unsent, **vars(terms))
+    return rule.first.format(unsent_expired=expired, **unsent, **vars(subject))
 
 
 def _unsent(schema: Schema, column: str) -> str:

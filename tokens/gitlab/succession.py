@@ -194,7 +194,7 @@ ANY = """EXISTS ({whole}
 
 
 @dataclass(frozen=True)
-class Line:
+class Succession:
     """SQL about what came of a token `t` by rotations.
 
     `direct` are conditions, one for each source, that it has a successor; `whole` makes a table `line` of its
@@ -227,7 +227,7 @@ def look_at_journal(connection: Connection, table: str) -> Any:
     return connection.row(JOURNAL_TABLE, table=table)
 
 
-def read_line(connection: Connection, schema: Schema) -> Line | None:
+def read_line(connection: Connection, schema: Schema) -> Succession | None:
     """How to ask for successors here, of GitLab and of the journal; None where neither knows."""
     direct, successors, unless_known = [], [], ""
     if schema.has(TOKENS, PREDECESSOR):
@@ -246,9 +246,9 @@ def read_line(connection: Connection, schema: Schema) -> Line | None:
         return None
     either = "\n          UNION ALL\n          ".join(one.strip() for one in successors)
     if knows is None or not knows.unfinished:
-        return Line(tuple(direct), WHOLE.format(first=either.format(of="t"), next=either.format(of="line")))
+        return Succession(tuple(direct), WHOLE.format(first=either.format(of="t"), next=either.format(of="line")))
     delivered = DELIVERED.format(first=either.format(of="t"), next=either.format(of="every"))
-    return Line(tuple(direct), delivered, UNFINISHED_RUN, MADE_BY)
+    return Succession(tuple(direct), delivered, UNFINISHED_RUN, MADE_BY)
 
 
 def why_unknown(connection: Connection, schema: Schema) -> str | None:

@@ -18,7 +18,7 @@ from tokens.gitlab.ownership import PLACE, owner_shown
 from tokens.gitlab.rules import LET_IN
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
-from tokens.gitlab.succession import Line, read_line, why_blind
+from tokens.gitlab.succession import Succession, read_line, why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
@@ -186,7 +186,7 @@ def _due(words: Words, critical: int) -> str:
     )
 
 
-def works_and_ends(line: Line | None) -> str:
+def works_and_ends(line: Succession | None) -> str:
     """SQL: whether a token lets its owner in, and nothing has replaced it that works."""
     let_in = LET_IN.format(today=TODAY)
     return f"({let_in} AND NOT {line.has_live})" if line else let_in

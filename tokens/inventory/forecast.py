@@ -74,7 +74,7 @@ WITH_TOKENS = """AND EXISTS (
       )"""
 
 
-class Step(StrEnum):
+class Interval(StrEnum):
     """How long a bucket is; a week begins on Monday."""
 
     DAY = "day"
@@ -165,7 +165,7 @@ class Forecast:
             total += day.tokens
             yield Bucket(day.day, day.day, day.by_kind, day.memberships, total)
 
-    def buckets(self, step: Step) -> Iterator[Bucket]:
+    def buckets(self, step: Interval) -> Iterator[Bucket]:
         """Every bucket from the first day to the last, empty ones too."""
         days = {day.day: day for day in self.days}
         total = 0
@@ -324,11 +324,11 @@ def _date(stored: str) -> date:
     return ExpirationDate.stored(stored).as_date
 
 
-def _end(first: date, step: Step) -> date:
+def _end(first: date, step: Interval) -> date:
     """The last day of the bucket that has `first` in it."""
-    if step is Step.DAY:
+    if step is Interval.DAY:
         return first
-    if step is Step.WEEK:
+    if step is Interval.WEEK:
         return first + timedelta(6 - first.weekday())
     return (first.replace(day=1) + timedelta(31)).replace(day=1) - timedelta(1)
 

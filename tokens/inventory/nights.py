@@ -12,7 +12,7 @@ from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, first_free_night
 from tokens.gitlab.kind import STATE_EXPRESSION, kind_expression
 from tokens.gitlab.ownership import PLACE, TOLD, owner_shown
-from tokens.gitlab.rules import BY_NUMBER, ENDS, LET_IN, Effect, Terms, first_day, in_force
+from tokens.gitlab.rules import BY_NUMBER, ENDS, LET_IN, Effect, Subject, first_day, in_force
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
 from tokens.inventory.scenario import SIMULATED_TODAY, Resolved
@@ -488,25 +488,25 @@ class Nights:
 
     def _at(self, world: str, effects: Sequence[Effect]) -> list[str]:
         """When each of the rules with these effects applies."""
-        terms = self._terms(world)
+        subject = self._subject(world)
         return [
-            AT.format(first=first_day(rule, terms, self.schema), number=number, today=SIMULATED_TODAY, last=LAST)
+            AT.format(first=first_day(rule, subject, self.schema), number=number, today=SIMULATED_TODAY, last=LAST)
             for number, rule in in_force(self.release)
             if rule.effect in effects
         ]
 
-    def _terms(self, world: str) -> Terms:
+    def _subject(self, world: str) -> Subject:
         around = {
             "today": SIMULATED_TODAY,
             "cleaned_up_on": f"cleaned_{world}.night",
             "membership_ends_on": f"ended_{world}.night",
         }
         if world == "plain":
-            return Terms(**around)
+            return Subject(**around)
         decided = self.resolved
         beyond = decided.beyond_sql
         blocked = "" if not decided.blocked else f" AND u.id NOT IN ({decided.blocked_sql})"
-        return Terms(
+        return Subject(
             **around,
             disabled=str(decided.scenario.disable).lower(),
             blocked=decided.blocked_sql,

@@ -21,7 +21,7 @@ from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
 from tokens.gitlab.rules import LET_IN, OWNER_ACTIVE
 from tokens.gitlab.schema import Schema
-from tokens.gitlab.succession import Line, read_line
+from tokens.gitlab.succession import Succession, read_line
 from tokens.inventory import credentials
 from tokens.inventory.breakdown import read_kinds, read_other_kinds
 from tokens.inventory.credentials import MISSING
@@ -327,7 +327,7 @@ class _Reader:
     connection: Connection
     schema: Schema
     selection: Selection
-    line: Line | None
+    line: Succession | None
     emails: bool
     usage: Usage | None
 

@@ -49,7 +49,7 @@ class Difference(StrEnum):
 
 
 @dataclass(frozen=True)
-class Count:
+class NightCount:
     """To how many tokens a rule does something in one night; `worked` is whether they work until then."""
 
     night: date
@@ -146,7 +146,7 @@ class Simulation:
     scenario: Scenario
     today: date
     last: date
-    counts: tuple[Count, ...]
+    counts: tuple[NightCount, ...]
     notices: tuple[Notices, ...]
     memberships: tuple[EndingMemberships, ...]
     bots_without_tokens: int
@@ -255,9 +255,9 @@ class _Asked:
         row, usage = self._row(self.nights.in_use()), self.nights.usage
         return InUse(row.used, row.daily, usage.since, usage.days)
 
-    def counts(self) -> Iterator[Count]:
+    def counts(self) -> Iterator[NightCount]:
         for row in self._rows(self.nights.counts()):
-            yield Count(
+            yield NightCount(
                 self._night(row.night),
                 BY_NUMBER[row.rule],
                 Difference(row.difference),

@@ -93,7 +93,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Known:
+class Identified:
     """What is known of several texts, in their order.
 
     Attributes:
@@ -131,7 +131,7 @@ def whose(
     guesses: Collection[int] = (),
     release: str | None = None,
     ci: Address | None = None,
-) -> Known:
+) -> Identified:
     """What GitLab knows of the tokens with these texts, in one snapshot; a standby will do.
 
     Args:
@@ -171,7 +171,7 @@ def whose(
         )
         for number, kind in enumerate(kinds)
     )
-    return Known(tuple(answers), tuple(filter(None, notes)), tuple(filter(None, [prefix])))
+    return Identified(tuple(answers), tuple(filter(None, notes)), tuple(filter(None, [prefix])))
 
 
 def _access_tokens(

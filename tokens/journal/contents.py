@@ -119,7 +119,7 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class Status:
+class JournalStatus:
     """Which revision the journal has, None where it is not installed, and which one this version of the tool needs.
 
     `contents`, and `chain` with what came of checking its rows, are None unless the two are the same.
@@ -131,7 +131,7 @@ class Status:
     chain: Checked | None = None
 
 
-def status(address: Address) -> Status:
+def status(address: Address) -> JournalStatus:
     """What there is of the journal, with its chain checked. Works on a standby, too.
 
     Raises:
@@ -141,9 +141,9 @@ def status(address: Address) -> Status:
         preflight.check_tables(preflight.read_state(connection), read_schema(connection))
         revision = read_revision(connection)
         if revision != REVISION:
-            return Status(revision, REVISION, None)
+            return JournalStatus(revision, REVISION, None)
         check_tables(read_standing(connection))
-        return Status(revision, REVISION, _read_contents(connection), proof.check(connection))
+        return JournalStatus(revision, REVISION, _read_contents(connection), proof.check(connection))
 
 
 def count_prunable(address: Address, before: date) -> int:

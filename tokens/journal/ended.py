@@ -44,7 +44,7 @@ NAMES = """
 
 
 @dataclass(frozen=True)
-class Line:
+class SyslogLine:
     """Such as `run=12 kind=extend state=done …`, in ASCII, and the names of its first tokens, as it has kept them.
 
     No name of a token is in the text, and no reason: the number leads to both.
@@ -59,7 +59,7 @@ class Line:
         return f"{self.text} names={json.dumps(self.names)}" if self.names else self.text
 
 
-def line(connection: Connection, run: int) -> Line | None:
+def line(connection: Connection, run: int) -> SyslogLine | None:
     """The line about a run; None where another process goes on with it."""
     found = connection.row(RUN, run=run)
     if found is None:
@@ -78,18 +78,18 @@ def line(connection: Connection, run: int) -> Line | None:
         "locked": found.locked,
         "chain": found.chain,
     }
-    return Line(
+    return SyslogLine(
         " ".join(f"{name}={value}" for name, value in fields.items() if value is not None), _names(connection, run)
     )
 
 
-def of_journal(deed: str, who: Origin, **facts: object) -> Line:
+def of_journal(deed: str, who: Origin, **facts: object) -> SyslogLine:
     """The line about what somebody did to the journal itself, such as `journal=uninstalled runs=3 by=…`.
 
     Who uninstalls it leaves no other trace.
     """
     fields = {"journal": deed, **facts, "by": json.dumps(str(who))}
-    return Line(" ".join(f"{name}={value}" for name, value in fields.items()), ())
+    return SyslogLine(" ".join(f"{name}={value}" for name, value in fields.items()), ())
 
 
 def _names(connection: Connection, run: int) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class SchemaStanding:
     """What is there of the journal's schema, and what the role that is logged in may do about it.
 
     `database`, `grantee` (that role) and `owner` are quoted for a statement. Of a schema that is not there some
@@ -101,9 +101,9 @@ class JournalOutdated(Refused):
     """The journal was made by an older version of the tool, or does not say by which; it can be migrated."""
 
 
-def read_standing(connection: Connection) -> Standing:
+def read_standing(connection: Connection) -> SchemaStanding:
     """What this role may do about the journal, from the catalogue alone."""
-    return Standing(**connection.row(STANDING)._asdict())
+    return SchemaStanding(**connection.row(STANDING)._asdict())
 
 
 def is_readable(connection: Connection) -> bool:
@@ -164,7 +164,7 @@ def check(connection: Connection, *, reading: bool = False, tables: Collection[s
     raise _of_another_version(revision)
 
 
-def check_tables(standing: Standing, tables: Collection[str] = TABLES) -> None:
+def check_tables(standing: SchemaStanding, tables: Collection[str] = TABLES) -> None:
     """Refuse a journal of this version's revision that lacks one of these tables."""
     if missing := sorted({*tables}.difference(standing.tables)):
         raise beyond_repair(f"has lost {' and '.join(f'token_tasks.{name}' for name in missing)}")
@@ -226,7 +226,7 @@ def _of_another_version(revision: str) -> Refused:
     )
 
 
-def _check_privileges(standing: Standing, *, reading: bool) -> None:
+def _check_privileges(standing: SchemaStanding, *, reading: bool) -> None:
     """Refuse a role that may not do so with a journal that is there."""
     if standing.may_enter and (standing.may_read if reading else standing.may_write):
         return

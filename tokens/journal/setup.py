@@ -18,7 +18,7 @@ from tokens.journal.installation import (
     UNKNOWN,
     JournalMissing,
     JournalOutdated,
-    Standing,
+    SchemaStanding,
     beyond_repair,
     check,
     check_trust,
@@ -313,7 +313,7 @@ def revision_of(tables: frozenset[str], *, keyed: bool) -> str | None:
     return None
 
 
-def _check_creation(state: preflight.ServerState, standing: Standing) -> None:
+def _check_creation(state: preflight.ServerState, standing: SchemaStanding) -> None:
     if not (standing.has_schema or standing.may_create_schemas):
         raise Refused(
             f'Role "{state.role}" may not create schemas in database "{state.database}", and the journal is one of its '
@@ -322,7 +322,7 @@ def _check_creation(state: preflight.ServerState, standing: Standing) -> None:
         )
 
 
-def _check_owner(connection: Connection, state: preflight.ServerState, standing: Standing) -> None:
+def _check_owner(connection: Connection, state: preflight.ServerState, standing: SchemaStanding) -> None:
     """Refuse to install a journal that the owner of GitLab's tables would not trust, and so never write to.
 
     Who finds a schema that somebody has prepared for it is meant to.
@@ -335,7 +335,7 @@ def _check_owner(connection: Connection, state: preflight.ServerState, standing:
         )
 
 
-def _check_ownership(connection: Connection, state: preflight.ServerState, standing: Standing) -> None:
+def _check_ownership(connection: Connection, state: preflight.ServerState, standing: SchemaStanding) -> None:
     """Refuse a journal whose tables the role can neither change nor drop."""
     if not (standing.owns_schema and standing.owns_tables):
         # To be a member of a superuser is to be one.
@@ -348,7 +348,7 @@ def _check_ownership(connection: Connection, state: preflight.ServerState, stand
     _check_creation(state, standing)
 
 
-def read_installer(connection: Connection, standing: Standing, role: str | None = None) -> str | None:
+def read_installer(connection: Connection, standing: SchemaStanding, role: str | None = None) -> str | None:
     """The owner of GitLab's tables, as SQL has its name, where `role` may not install a journal in its place.
 
     None where it may, as where somebody has prepared a schema. Without `role` it is about the one that is logged in.

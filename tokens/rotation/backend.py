@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tokens.errors import TokensError
-from tokens.journal.ended import Line
+from tokens.journal.ended import SyslogLine
 from tokens.journal.installation import RunState
 from tokens.rotation.candidate import Candidate, Search
 from tokens.rotation.plan import Rotation, RotationPlan
@@ -121,7 +121,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Finished:
+class Retired:
     """The journal knows that a successor is delivered; the old token is retired, or not, for this `fault`."""
 
     retirement: Retirement | None
@@ -172,7 +172,7 @@ class Backend(Protocol):
         """Write down that the successor of this token is handed over from now on, and where it goes."""
         ...
 
-    def finish(self, rotation: Rotation, delivered: bool) -> Finished:
+    def finish(self, rotation: Rotation, delivered: bool) -> Retired:
         """Write down that the successor is delivered, unless it says so already, and retire the old token.
 
         These are two transactions, the first one first. What is wrong with the first is raised.
@@ -191,7 +191,7 @@ class Backend(Protocol):
         """Go on with the run as this attempt: a process that was lost touch with can commit nothing any more."""
         ...
 
-    def end(self, state: RunState, why: str | None) -> Line | None:
+    def end(self, state: RunState, why: str | None) -> SyslogLine | None:
         """Write down how the run ended; the line of `tokens.journal.ended` about that."""
         ...
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from tokens.counts import counted, first_few
 from tokens.database import Connection
 from tokens.gitlab.kind import TODAY
-from tokens.rotation.new_owner import ACTIVE, Account
+from tokens.rotation.new_owner import ACTIVE, OwnerAccount
 from tokens.rotation.obstacles import Standing
 
 ADMINISTRATOR = "administrator"
@@ -65,7 +65,7 @@ IS_MEMBER = f"""
 
 
 def notes(
-    connection: Connection, account: Account, standings: Sequence[Standing], *, grace: bool
+    connection: Connection, account: OwnerAccount, standings: Sequence[Standing], *, grace: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What a person should know before these tokens' successors become the account's, and the guards against it."""
     people = {one.user_id: one for one in standings}
@@ -87,7 +87,7 @@ def notes(
     return tuple(found), tuple(guards)
 
 
-def _on_roles(account: Account, people: Sequence[Standing]) -> Iterator[str]:
+def _on_roles(account: OwnerAccount, people: Sequence[Standing]) -> Iterator[str]:
     admins = [str(one.username) for one in people if one.admin]
     others = [str(one.username) for one in people if not one.admin]
     if admins and not account.admin:
@@ -112,7 +112,7 @@ def _on_people(people: Sequence[Standing], *, grace: bool) -> Iterator[str]:
         yield f"Until the grace ends {_named(working)} can use the old tokens, too."
 
 
-def _on_memberships(connection: Connection, account: Account, people: Sequence[int]) -> Iterator[str]:
+def _on_memberships(connection: Connection, account: OwnerAccount, people: Sequence[int]) -> Iterator[str]:
     found = connection.rows(WHERE_NO_MEMBER, people=list(people), account=account.id)
     name = account.username
     yield (

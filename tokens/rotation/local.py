@@ -13,13 +13,13 @@ from tokens.gitlab.api import Endpoint, VerificationFailed, agrees, verify
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import Kind
 from tokens.journal import attempts, beginning, ended, installation, setup
-from tokens.journal.ended import Line
+from tokens.journal.ended import SyslogLine
 from tokens.journal.installation import JournalMissing, JournalOutdated, RunState
 from tokens.journal.opening import TIMEOUTS
 from tokens.journal.record import HEARTBEAT, Record
 from tokens.origin import Origin
 from tokens.rotation import candidate, plan, resumption, retirement, stage, successor
-from tokens.rotation.backend import Begun, Finished, Made, Question, Survey, heartbeats, wait
+from tokens.rotation.backend import Begun, Made, Question, Retired, Survey, heartbeats, wait
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.resumption import Resumption
@@ -144,18 +144,18 @@ class LocalBackend:
     def mark(self, token_id: int, reached: Stage, destination: str | None = None) -> None:
         self._mark(token_id, reached, destination, or_later=(reached,))
 
-    def finish(self, rotation: Rotation, delivered: bool) -> Finished:
+    def finish(self, rotation: Rotation, delivered: bool) -> Retired:
         token_id = rotation.candidate.id
         if not delivered:
             self._mark(token_id, Stage.DELIVERED, None, or_later=(Stage.DELIVERED, Stage.DONE))
         try:
             with database.connect(self._address) as connection:
-                return Finished(retirement.finish(connection, self._run, rotation))
+                return Retired(retirement.finish(connection, self._run, rotation))
         except TokensError as fault:
             refused = isinstance(fault, Refused) and not isinstance(fault, ReadOnly)
             if refused and self._stage(token_id) is Stage.DONE:  # by an attempt whose answer was lost
-                return Finished(Retirement.REVOKED if rotation.grace_until is None else Retirement.GRACE)
-            return Finished(None, fault)
+                return Retired(Retirement.REVOKED if rotation.grace_until is None else Retirement.GRACE)
+            return Retired(None, fault)
 
     def abandon(self, token_id: int) -> None:
         with database.connect(self._address) as connection:
@@ -170,7 +170,7 @@ class LocalBackend:
             self._record = attempts.renew(connection, self._run.run, attempt, self._origin)
         return self._begun(())
 
-    def end(self, state: RunState, why: str | None) -> Line | None:
+    def end(self, state: RunState, why: str | None) -> SyslogLine | None:
         with database.connect(self._address) as connection, database.writing(connection, **TIMEOUTS):
             self._run.finish(connection, state, why)
             return ended.line(connection, self._run.run)

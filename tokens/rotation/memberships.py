@@ -8,7 +8,7 @@ from tokens.database import Connection, array_literal
 from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
-from tokens.rotation.stage import Entry
+from tokens.rotation.stage import StoredRotation
 
 ENDING_BEFORE = f"""
     SELECT m.id, m.expires_at::text AS expires_at
@@ -54,7 +54,7 @@ RESTORE = """
 """
 
 
-def move(connection: Connection, run: Record, token_id: int, entry: Entry) -> None:
+def move(connection: Connection, run: Record, token_id: int, entry: StoredRotation) -> None:
     """Move those that would end before the successor, and write down their old ends in the rotation."""
     members: list[int] = []
     old: list[str] = []
@@ -67,10 +67,10 @@ def move(connection: Connection, run: Record, token_id: int, entry: Entry) -> No
     connection.execute(KEEP, run=run.run, token=token_id, members=array_literal(members), old=ends)
 
 
-def put_back(connection: Connection, run: Record, token_id: int, entry: Entry) -> None:
+def put_back(connection: Connection, run: Record, token_id: int, entry: StoredRotation) -> None:
     """Give them their old ends again, where nobody has moved them since and no other successor needs them."""
     change(connection, RESTORE, run=run.run, token=token_id, end=_end(entry))
 
 
-def _end(entry: Entry) -> str | None:
+def _end(entry: StoredRotation) -> str | None:
     return entry.new_expires_at if entry.rule is MembershipRule.UNTIL_TOKEN else None

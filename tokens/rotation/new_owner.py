@@ -50,7 +50,7 @@ class NewOwner:
 
 
 @dataclass(frozen=True)
-class Account:
+class OwnerAccount:
     """The same account as it stands. The group or project that made it is its full path; without one it is the
     instance's. `top_group` is the one above that group. `organization_id` is None where accounts have none.
     """
@@ -71,7 +71,7 @@ class Account:
         return NewOwner(self.id, self.username)
 
 
-def find(connection: Connection, schema: Schema, username: str) -> Account:
+def find(connection: Connection, schema: Schema, username: str) -> OwnerAccount:
     """The service account of this name.
 
     Raises:
@@ -94,7 +94,7 @@ def find(connection: Connection, schema: Schema, username: str) -> Account:
     return _working(account)
 
 
-def read(connection: Connection, schema: Schema, new_owner: NewOwner) -> Account:
+def read(connection: Connection, schema: Schema, new_owner: NewOwner) -> OwnerAccount:
     """The account that a plan names, as it stands now.
 
     Raises:
@@ -111,16 +111,16 @@ def of_journal(row: Any) -> NewOwner | None:
     return None if row.new_owner_id is None else NewOwner(row.new_owner_id, row.new_owner or GONE)
 
 
-def _accounts(connection: Connection, schema: Schema, condition: str, **values: object) -> list[Account]:
+def _accounts(connection: Connection, schema: Schema, condition: str, **values: object) -> list[OwnerAccount]:
     statement = ACCOUNTS.format(
         organization="u.organization_id" if schema.has(USERS, "organization_id") else "CAST(NULL AS bigint)",
         by_project=BY_PROJECT if schema.has(USER_DETAILS, "provisioned_by_project_id") else "CAST(NULL AS text)",
         condition=condition,
     )
-    return [Account(**row._asdict()) for row in connection.rows(statement, **values)]
+    return [OwnerAccount(**row._asdict()) for row in connection.rows(statement, **values)]
 
 
-def _working(account: Account) -> Account:
+def _working(account: OwnerAccount) -> OwnerAccount:
     if account.state != ACTIVE:
         raise Refused(
             f"The service account {account.username} is {account.state or 'without a state'}, so no token of it would "

@@ -13,7 +13,7 @@ from tokens.gitlab.scopes import OF_ADMINISTRATORS
 from tokens.gitlab.settings import Rules
 from tokens.gitlab.succession import read_line
 from tokens.rotation.candidate import NO_NUMBER, newer_columns
-from tokens.rotation.new_owner import ACTIVE, Account
+from tokens.rotation.new_owner import ACTIVE, OwnerAccount
 
 STANDINGS = """
     SELECT
@@ -76,7 +76,9 @@ def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 
 
-def obstacle(standing: Standing, rules: Rules, *, allow_personal: bool, new_owner: Account | None = None) -> str | None:
+def obstacle(
+    standing: Standing, rules: Rules, *, allow_personal: bool, new_owner: OwnerAccount | None = None
+) -> str | None:
     """The first reason against a rotation as one line with what to do, None where there is none.
 
     With a `new_owner` it is about a person's token whose successor is that account's: who owned it need not work.
@@ -93,7 +95,9 @@ def check_instance(rules: Rules) -> None:
         )
 
 
-def _obstacles(standing: Standing, rules: Rules, new_owner: Account | None, *, allow_personal: bool) -> Iterator[str]:
+def _obstacles(
+    standing: Standing, rules: Rules, new_owner: OwnerAccount | None, *, allow_personal: bool
+) -> Iterator[str]:
     if standing.revoked:
         yield f"{standing} is revoked: a revoked token gets no successor; create a new one in GitLab, or leave it out."
     if not standing.owned:
@@ -142,7 +146,7 @@ def _against_the_owner(standing: Standing, rules: Rules, *, allow_personal: bool
         )
 
 
-def _against_another_owner(standing: Standing, account: Account) -> Iterator[str]:
+def _against_another_owner(standing: Standing, account: OwnerAccount) -> Iterator[str]:
     if standing.user_type != HUMAN:
         yield (
             f"{standing} is no person's, and --new-owner takes people's tokens alone: rotate it without that "

@@ -20,7 +20,7 @@ from tokens.gitlab.succession import PREDECESSOR, why_unknown
 from tokens.rotation import handover
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.columns import check_known
-from tokens.rotation.new_owner import Account, NewOwner
+from tokens.rotation.new_owner import NewOwner, OwnerAccount
 from tokens.rotation.new_owner import find as find_new_owner
 from tokens.rotation.obstacles import (
     Standing,
@@ -179,7 +179,7 @@ def _obstacles(
     schema: Schema,
     ids: Sequence[int],
     standings: Mapping[int, Standing],
-    account: Account | None,
+    account: OwnerAccount | None,
     *,
     allow_personal: bool,
 ) -> dict[int, str]:

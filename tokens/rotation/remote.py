@@ -14,10 +14,10 @@ from typing import Any, get_type_hints
 
 from tokens.call import ARROW, to_type
 from tokens.errors import ConnectionLost, ExitStatus, TokensError, UsageError
-from tokens.journal.ended import Line
+from tokens.journal.ended import SyslogLine
 from tokens.journal.installation import RunState
 from tokens.rotation import AGENT, wire
-from tokens.rotation.backend import Backend, Begun, Finished, Made, Question, Survey
+from tokens.rotation.backend import Backend, Begun, Made, Question, Retired, Survey
 from tokens.rotation.local import FINDING, PLANNING, quietly
 from tokens.rotation.plan import Rotation, RotationPlan
 from tokens.rotation.stage import Stage
@@ -79,8 +79,8 @@ class RemoteBackend:
     def mark(self, token_id: int, reached: Stage, destination: str | None = None) -> None:
         self._ask(Backend.mark, token_id=token_id, reached=reached, destination=destination)
 
-    def finish(self, rotation: Rotation, delivered: bool) -> Finished:
-        finished: Finished = self._ask(Backend.finish, rotation=rotation, delivered=delivered)
+    def finish(self, rotation: Rotation, delivered: bool) -> Retired:
+        finished: Retired = self._ask(Backend.finish, rotation=rotation, delivered=delivered)
         return finished
 
     def abandon(self, token_id: int) -> None:
@@ -92,8 +92,8 @@ class RemoteBackend:
     def take_over(self, attempt: int) -> Begun:
         return self._take_on(self._ask(Backend.take_over, attempt=attempt))
 
-    def end(self, state: RunState, why: str | None) -> Line | None:
-        ended: Line | None = self._ask(Backend.end, state=state, why=why)
+    def end(self, state: RunState, why: str | None) -> SyslogLine | None:
+        ended: SyslogLine | None = self._ask(Backend.end, state=state, why=why)
         return ended
 
     def _take_on(self, begun: Begun) -> Begun:

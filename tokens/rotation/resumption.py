@@ -53,7 +53,7 @@ class Step(StrEnum):
     CREATE = "create"
     """Create, verify, deliver, finish: there is no successor, or a revoked one."""
 
-    ANEW = "anew"
+    AGAIN = "again"
     """Abandon, then as CREATE: there is a successor whose secret is lost, or one that does not work any more."""
 
     FINISH = "finish"
@@ -79,7 +79,7 @@ class Resumption:
     @property
     def makes_token(self) -> bool:
         """Whether it ends with a new token, which has to go somewhere."""
-        return self.step in (Step.CREATE, Step.ANEW)
+        return self.step in (Step.CREATE, Step.AGAIN)
 
 
 def planned(plan: RotationPlan) -> tuple[Resumption, ...]:
@@ -144,4 +144,4 @@ def _step(stage: Stage, *, live: bool, revoked: bool) -> Step:
             return Step.ABANDON
         case Stage.PLANNED | Stage.ABANDONED:
             return Step.CREATE
-    return Step.ANEW
+    return Step.AGAIN

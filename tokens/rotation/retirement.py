@@ -11,7 +11,7 @@ from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
 from tokens.rotation import memberships
 from tokens.rotation.plan import Rotation
-from tokens.rotation.stage import Entry, Stage, SuccessorGone, count, reach, require, step
+from tokens.rotation.stage import Stage, StoredRotation, SuccessorGone, count, reach, require, step
 
 # In the order of ids, so that two transactions never wait for each other.
 LOCK = f"""
@@ -132,7 +132,7 @@ def abandon(connection: Connection, run: Record, token_id: int) -> None:
         reach(connection, run, token_id, Stage.ABANDONED)
 
 
-def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
+def _retire(connection: Connection, old: Any, entry: StoredRotation) -> Retirement:
     if old is None:
         return Retirement.GONE
     if old.revoked:
@@ -146,7 +146,7 @@ def _retire(connection: Connection, old: Any, entry: Entry) -> Retirement:
     return Retirement.GRACE
 
 
-def _has_other(connection: Connection, token_id: int, entry: Entry) -> bool:
+def _has_other(connection: Connection, token_id: int, entry: StoredRotation) -> bool:
     line = read_line(connection, read_schema(connection))
     if line is None:
         return False

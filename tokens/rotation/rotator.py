@@ -15,7 +15,7 @@ from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
 from tokens.errors import DatabaseError, ExitStatus, LockTimeout, ReadOnly, Refused, TokensError
 from tokens.gitlab.api import VerificationFailed
 from tokens.journal.record import TakenOver
-from tokens.rotation.backend import Backend, Finished, heartbeats, wait
+from tokens.rotation.backend import Backend, Retired, heartbeats, wait
 from tokens.rotation.candidate import Candidate
 from tokens.rotation.plan import Rotation
 from tokens.rotation.resumption import Resumption, Step
@@ -130,7 +130,7 @@ class Rotator:
             return self._settle(one)
         if one.step is Step.FINISH:
             return self._finish(rotation, self._new(rotation, one.successor_id))
-        if one.step is Step.ANEW:
+        if one.step is Step.AGAIN:
             self._abandon(one.token_id)
         return self._replace(rotation)
 
@@ -206,7 +206,7 @@ class Rotator:
         if self._received is not None and not self._received():
             raise DeliveryFailed("The new token was shown, but nobody has taken it.")
 
-    def _finish(self, rotation: Rotation, new: NewToken, finished: Finished | None = None) -> Outcome:
+    def _finish(self, rotation: Rotation, new: NewToken, finished: Retired | None = None) -> Outcome:
         """Retire the old token of a successor that is delivered; `finished` is what a first attempt has come to."""
         candidate = rotation.candidate
 

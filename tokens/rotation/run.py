@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tokens.delivery.destination import Delivery, NewToken
 from tokens.delivery.processes import still_running
 from tokens.errors import Refused, TokensError
-from tokens.journal.ended import Line
+from tokens.journal.ended import SyslogLine
 from tokens.journal.installation import RunState
 from tokens.rotation.backend import Backend, Begun, heartbeats
 from tokens.rotation.plan import RotationPlan
@@ -64,7 +64,7 @@ def run(
     after: Callable[[NewToken], str | None] | None = None,
     reason: str | None = None,
     stop_requested: Callable[[], signal.Signals | None] = lambda: None,
-    ended: Callable[[Line | None], None] = lambda _: None,
+    ended: Callable[[SyslogLine | None], None] = lambda _: None,
 ) -> Generator[Event, None, None]:
     """Rotate what remains of a run, one token after the other.
 
@@ -142,7 +142,7 @@ def check_deliveries(run: int, planned_at: str | None, remaining: Sequence[Resum
         Refused: one does, on this machine.
     """
     for one in remaining:
-        if one.step is Step.ANEW and (found := still_running(run, one.token_id, planned_at)):
+        if one.step is Step.AGAIN and (found := still_running(run, one.token_id, planned_at)):
             ids = list(map(str, found))
             named = f"process {ids[0]}" if len(ids) == 1 else f"processes {', '.join(ids[:-1])} and {ids[-1]}"
             raise Refused(

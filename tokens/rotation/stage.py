@@ -107,7 +107,7 @@ BEFORE = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredRotation:
     """One rotation as the journal has it; dates as PostgreSQL's text, and the time (UTC) at which it came so far."""
 
     state: Stage
@@ -189,7 +189,7 @@ def step(connection: Connection, run: Record) -> Iterator[None]:
         yield
 
 
-def require(connection: Connection, run: Record, token_id: int, state: Stage) -> Entry:
+def require(connection: Connection, run: Record, token_id: int, state: Stage) -> StoredRotation:
     """The rotation as it is, held to the end of the transaction; refused where `state` cannot come next."""
     row = connection.row(READ, run=run.run, token=token_id)
     if row is None:
@@ -201,7 +201,7 @@ def require(connection: Connection, run: Record, token_id: int, state: Stage) ->
     rule = row.memberships and MembershipRule(row.memberships)
     owner = of_journal(row)
     dates = (row.old_expires_at, row.new_expires_at, row.grace_until)
-    return Entry(here, row.successor_id, *dates, owner, rule, row.changed_at)
+    return StoredRotation(here, row.successor_id, *dates, owner, rule, row.changed_at)
 
 
 def reach(connection: Connection, run: Record, token_id: int, state: Stage) -> None:

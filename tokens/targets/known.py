@@ -7,10 +7,10 @@ from pathlib import Path
 from tokens.errors import TokensError
 from tokens.targets import demo
 from tokens.targets.here import installation
-from tokens.targets.here.installation import Kind, NoInstallation
+from tokens.targets.here.installation import Method, NoInstallation
 from tokens.targets.target import DatabaseTarget, parse_target
 
-NAMES = {Kind.OMNIBUS: "omnibus", Kind.DOCKER: "omnibus"}  # how an installation right here is named, else `source`
+NAMES = {Method.OMNIBUS: "omnibus", Method.DOCKER: "omnibus"}  # how an installation right here is named, else `source`
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def _here(root: Path) -> KnownTarget | None:
         return None
     except TokensError as error:
         return KnownTarget("source", _unusable(error))
-    text = f"{found.kind.value}, GitLab {found.version or 'of unknown version'} in {found.rails}"
-    return KnownTarget(NAMES.get(found.kind, "source"), text)
+    text = f"{found.method.value}, GitLab {found.version or 'of unknown version'} in {found.rails}"
+    return KnownTarget(NAMES.get(found.method, "source"), text)
 
 
 def names(configured: Mapping[str, object]) -> Iterator[str]:

@@ -44,7 +44,7 @@ TEXTS = {
 NUMBERS = {"token_id": "token_id", "status": "status"}
 
 
-class Call(NamedTuple):
+class ApiCall(NamedTuple):
     """A call of GitLab's API with a personal access token; None is what the line does not say.
 
     Attributes:
@@ -146,7 +146,7 @@ def _first(line: bytes) -> Any:
 fields_of: Callable[[bytes], Any] = _first
 
 
-def call_in(line: bytes) -> Call | None:
+def call_in(line: bytes) -> ApiCall | None:
     """The call that `line` records, None where it is about no personal access token.
 
     Raises:
@@ -171,7 +171,7 @@ def call_in(line: bytes) -> Call | None:
     time = fields.time
     if time is None or len(time) != 24 or time[23] != "Z" or not _is_time(time):
         time = _in_utc(time)
-    return Call(
+    return ApiCall(
         time,
         token_id,
         refused,
@@ -201,7 +201,7 @@ def is_of_api(line: bytes) -> bool:
 
 
 def time_in(line: bytes) -> str:
-    """When `line` was written, as in `Call`; empty where it does not say."""
+    """When `line` was written, as in `ApiCall`; empty where it does not say."""
     try:
         return _in_utc(fields_of(line).time)
     except Damaged:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tokens.errors import UsageError
 from tokens.usage.files import LONGEST_LINE, Log, Reading, blocks
-from tokens.usage.line import MARK, Call, Damaged, call_in, document, is_of_api, time_in
+from tokens.usage.line import MARK, ApiCall, Damaged, call_in, document, is_of_api, time_in
 from tokens.usage.tally import Burst, Limit, Tallies, TokenUse, days_between
 
 BRACE = ord("}")
@@ -246,7 +246,7 @@ def _count_condensed(
     else:
         number, first, last, *alike = values
         if (only is None or alike[0] in only) and (since is None or first >= since):
-            tallies.add_alike(number, first, last, Call(first, *alike))
+            tallies.add_alike(number, first, last, ApiCall(first, *alike))
 
 
 def _tells_nothing(line: bytes) -> bool:

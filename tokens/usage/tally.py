@@ -7,7 +7,7 @@ from datetime import date, datetime
 from sys import intern
 from typing import Any, NamedTuple
 
-from tokens.usage.line import Call
+from tokens.usage.line import ApiCall
 
 MOST_DIFFERENT = 1000  # routes, addresses and so on of one token that are counted apart
 MOST_ADDRESSES = 20_000  # whose refused tries are watched at a time
@@ -24,7 +24,7 @@ Alike = list[Any]
 """Of calls that differ in nothing but their time: how many, the first time, the last."""
 
 
-class Count(NamedTuple):
+class CallCount(NamedTuple):
     """Calls with a token that was let in, and those with one that was not."""
 
     calls: int
@@ -54,11 +54,11 @@ class TokenUse:
     last: str = ""
     last_call: str = ""
     last_refused: str = ""
-    days: Mapping[str, Count] = field(default_factory=dict)
-    routes: Mapping[str, Count] = field(default_factory=dict)
-    projects: Mapping[str, Count] = field(default_factory=dict)
-    addresses: Mapping[str, Count] = field(default_factory=dict)
-    agents: Mapping[str, Count] = field(default_factory=dict)
+    days: Mapping[str, CallCount] = field(default_factory=dict)
+    routes: Mapping[str, CallCount] = field(default_factory=dict)
+    projects: Mapping[str, CallCount] = field(default_factory=dict)
+    addresses: Mapping[str, CallCount] = field(default_factory=dict)
+    agents: Mapping[str, CallCount] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     scopes: Mapping[str, int] = field(default_factory=dict)
     statuses: Mapping[int, int] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Tallies:
         self.alike: dict[tuple[Any, ...], Alike] = {}
         """Of a day and a call without its time."""
 
-    def add(self, call: Call) -> None:
+    def add(self, call: ApiCall) -> None:
         """Count this call, too."""
         time = call[0]
         key = (time[:10], call[1:])
@@ -160,7 +160,7 @@ class Tallies:
             elif time < alike[1]:
                 alike[1] = time
 
-    def add_alike(self, number: int, first: str, last: str, call: Call) -> None:
+    def add_alike(self, number: int, first: str, last: str, call: ApiCall) -> None:
         """Count this number of calls like this one, from the first time to the last, all of one day."""
         if len(self.alike) >= MOST_ALIKE:
             self.sort_in()
@@ -264,9 +264,9 @@ def days_between(since: str, until: str) -> int:
     return (date.fromisoformat(until[:10]) - date.fromisoformat(since[:10])).days + 1
 
 
-def counts(packed: Iterable[tuple[str, int]]) -> dict[str, Count]:
+def counts(packed: Iterable[tuple[str, int]]) -> dict[str, CallCount]:
     """Numbers of `Tallies`, taken apart, the largest first."""
-    found = {key: Count(number & ANSWERED_ONLY, number >> SHIFT) for key, number in packed}
+    found = {key: CallCount(number & ANSWERED_ONLY, number >> SHIFT) for key, number in packed}
     return dict(sorted(found.items(), key=lambda item: (-sum(item[1]), item[0])))
 
 

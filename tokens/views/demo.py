@@ -1,9 +1,9 @@
 """How the demo's state looks: a screen."""
 
-from tokens.targets.demo import DemoState, Status
+from tokens.targets.demo import DemoState, DemoStatus
 
 
-def screen(status: Status) -> str:
+def screen(status: DemoStatus) -> str:
     """What there is of the demo in lines, without the last newline."""
     rows = {
         "Demo": status.state.value,

@@ -7,7 +7,7 @@ from tokens.call import to_type
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
-from tokens.inventory.forecast import Bucket, Day, Forecast, Step
+from tokens.inventory.forecast import Bucket, Day, Forecast, Interval
 from tokens.selection import EVERY_KIND, Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
@@ -38,14 +38,14 @@ LABEL = 29  # columns, enough for 999 days ahead
 STAGGER = 30  # days
 
 
-def screen(forecast: Forecast, step: Step, width: int, selection: Selection) -> Iterator[str]:
+def screen(forecast: Forecast, step: Interval, width: int, selection: Selection) -> Iterator[str]:
     """A line for each bucket with a bar, one more for memberships that end in it, what the letters mean, and cliffs.
 
     A day that has too much comes with the command that spreads the tokens of `selection` that expire on it.
     """
     buckets = list(forecast.buckets(step))
     most = max((max(bucket.tokens, bucket.memberships) for bucket in buckets), default=0)
-    if step is Step.DAY:
+    if step is Interval.DAY:
         when, days = _days(buckets)
     else:
         when = f"{'From':<16}  {'To':<16}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tokens.call import to_type
 from tokens.counts import counted, first_few
-from tokens.journal.contents import Contents, Status
+from tokens.journal.contents import Contents, JournalStatus
 from tokens.journal.installation import UNKNOWN
 from tokens.journal.proof import Checked
 from tokens.journal.settings import Setting
@@ -18,7 +18,7 @@ MOST_FAULTS = 20  # that are listed for people
 UNCHECKED = "Nothing was checked: the journal is not of the revision that this version of the tool needs."
 
 
-def screen(status: Status) -> str:
+def screen(status: JournalStatus) -> str:
     """The journal's state in lines, without the last newline."""
     if status.revision is None:
         return f"Journal     not installed{to_type('to install it', 'journal.install')}"
@@ -35,7 +35,7 @@ def screen(status: Status) -> str:
     return "\n".join(f"{name:<12}{value}" for name, value in rows)
 
 
-def as_json(status: Status, instance: Instance) -> str:
+def as_json(status: JournalStatus, instance: Instance) -> str:
     """The journal's state for a program: times in ISO 8601 (UTC), sizes in bytes; null for what there is none of."""
     contents = status.contents
     return document.text(

@@ -14,7 +14,7 @@ from tokens.terminal import comma_separated, tables
 from tokens.terminal.paragraphs import cut, laid_out
 from tokens.terminal.printable import printable
 from tokens.usage.reading import Usage
-from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, Count, TokenUse
+from tokens.usage.tally import MOST_DIFFERENT, OTHERS, Burst, CallCount, TokenUse
 from tokens.views import document
 from tokens.views.logged import Use, use_of
 from tokens.views.owner import nobody
@@ -151,7 +151,7 @@ def rows_by(found: Used) -> list[Row]:
     part = ROWS[found.by]
     sums: dict[str, list[int]] = {}
     for use in found.uses:
-        counts: Mapping[str, Count] = getattr(use, part)
+        counts: Mapping[str, CallCount] = getattr(use, part)
         for name, count in counts.items():
             row = sums.setdefault(name, [0, 0, 0])
             row[0] += count.calls

@@ -65,7 +65,7 @@ class DemoState(Enum):
 
 
 @dataclass(frozen=True)
-class Status:
+class DemoStatus:
     """What there is of a demo. What is only known of a ready one is None otherwise."""
 
     folder: Path
@@ -189,12 +189,12 @@ def check_own(directory: Path | None = None) -> None:
     _server(directory).check_own()
 
 
-def status(directory: Path | None = None) -> Status:
+def status(directory: Path | None = None) -> DemoStatus:
     """What there is of the demo. Changes and starts nothing."""
     server = _server(directory)
     state = _state(server)
     api = None if state is DemoState.ABSENT else stand_in.url_if_running(server.folder)
-    known = Status(server.folder, state, _address(server), api=api)
+    known = DemoStatus(server.folder, state, _address(server), api=api)
     return _described(known) if state is DemoState.READY else known
 
 
@@ -219,7 +219,7 @@ def _state(server: Server) -> DemoState:
     return DemoState.READY if server.answers(DATABASE, OWNER) else DemoState.EMPTY
 
 
-def _described(status: Status) -> Status:
+def _described(status: DemoStatus) -> DemoStatus:
     from tokens.database import connect
 
     statement = """

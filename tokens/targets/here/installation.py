@@ -1,4 +1,4 @@
-"""The GitLab installed right here: which kind it is, where its parts lie and as whom it runs."""
+"""The GitLab installed right here: how it was installed, where its parts lie and as whom it runs."""
 
 import grp
 import os
@@ -28,7 +28,7 @@ PROOFS = ("INSTALLATION_TYPE", "VERSION", "config/application.rb")
 """Files of which the application's folder has at least one; of no other program's folder one is expected."""
 
 
-class Kind(Enum):
+class Method(Enum):
     """How GitLab was installed, in the words of GitLab's documentation."""
 
     OMNIBUS = "Linux package"
@@ -38,7 +38,7 @@ class Kind(Enum):
 
 
 # What the file INSTALLATION_TYPE says. Images made by others have words of their own in it (gitlab-aws-ami), or have no
-# such file: a known word decides between two kinds, an unknown one against none.
+# such file: a known word decides between two methods, an unknown one against none.
 DOCKER_TYPE = "gitlab-docker"
 OMNIBUS_TYPE = "omnibus-gitlab"
 SOURCE_TYPE = "source"
@@ -56,7 +56,7 @@ class Installation:
     pod); `environment` the folder with one file a variable that the Linux package sets for the application.
     """
 
-    kind: Kind
+    method: Method
     rails: Path
     user: str | None
     environment: Path | None = None
@@ -107,12 +107,12 @@ def omnibus(root: Path = ROOT) -> Installation:
         raise NoInstallation(f"GitLab's Linux package is not installed here: nothing of GitLab is in {rails}.")
     word = _read(rails / "INSTALLATION_TYPE")
     in_image = word == DOCKER_TYPE or (word != OMNIBUS_TYPE and (root / IMAGE_RELEASE).is_file())
-    kind = Kind.DOCKER if in_image else Kind.OMNIBUS
+    method = Method.DOCKER if in_image else Method.OMNIBUS
     settings = _settings(root / OMNIBUS_RC)
     if settings is None:
-        cure = "wait until GitLab has started" if kind is Kind.DOCKER else "run sudo gitlab-ctl reconfigure"
+        cure = "wait until GitLab has started" if method is Method.DOCKER else "run sudo gitlab-ctl reconfigure"
         raise NoInstallation(f"GitLab is installed but not configured, {root / OMNIBUS_RC} is missing: {cure}.")
-    return Installation(kind, rails, _said(settings, "gitlab_user") or "git", root / OMNIBUS_ENVIRONMENT)
+    return Installation(method, rails, _said(settings, "gitlab_user") or "git", root / OMNIBUS_ENVIRONMENT)
 
 
 def source(directory: Path | None = None, root: Path = ROOT) -> Installation:
@@ -142,7 +142,7 @@ def source(directory: Path | None = None, root: Path = ROOT) -> Installation:
     named = None if owner else _named_user(root) or _user_of_group(found.st_gid)
     user = named or _name(owner)
     _check_safe(rails / "config/database.yml", found, user)
-    return Installation(Kind.SOURCE, rails, user)
+    return Installation(Method.SOURCE, rails, user)
 
 
 def _check_safe(database_yml: Path, found: os.stat_result, user: str) -> None:
@@ -161,7 +161,7 @@ def _check_safe(database_yml: Path, found: os.stat_result, user: str) -> None:
 
 def _toolbox(root: Path) -> Installation:
     """A pod has one account, our own; where root has come in, it is the one that owns the files."""
-    installation = Installation(Kind.TOOLBOX, root / TOOLBOX_RAILS, None)
+    installation = Installation(Method.TOOLBOX, root / TOOLBOX_RAILS, None)
     if not _may_be_there(installation.database_yml):
         raise NoInstallation(
             f"This pod is GitLab's, but has no {installation.database_yml}: run this in the toolbox pod."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokens.errors import UsageError
-from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Kind
+from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Method
 from tokens.targets.here.ruby_yaml import Unreadable, read_yaml
 
 GITLAB_YML = "config/gitlab.yml"
@@ -54,7 +54,7 @@ def trusted_certificates(installation: Installation) -> tuple[Path, ...]:
 
     GitLab: cacert.pem comes with the package, an administrator puts others into /etc/gitlab/trusted-certs.
     """
-    if installation.kind not in (Kind.OMNIBUS, Kind.DOCKER):
+    if installation.method not in (Method.OMNIBUS, Method.DOCKER):
         return ()
     root = installation.rails.parents[len(Path(OMNIBUS_RAILS).parts) - 1]
     folder = root / OWN_CERTIFICATES

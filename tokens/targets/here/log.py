@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokens.call import current, to_type
 from tokens.errors import UsageError
-from tokens.targets.here.installation import Installation, Kind
+from tokens.targets.here.installation import Installation, Method
 
 API_LOG = "log/api_json.log"
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -26,7 +26,7 @@ def api_log(installation: Installation | None) -> Path:
     """
     if installation is None:
         raise NoLog(f"A database has no log of calls; use --log.{to_type('for example', 'used', '--log', 'FILE')}")
-    if installation.kind is Kind.TOOLBOX:
+    if installation.method is Method.TOOLBOX:
         raise NoLog(_in_a_pod())
     path = installation.rails / API_LOG
     try:

@@ -17,7 +17,7 @@ from tokens.errors import Refused, UsageError
 from tokens.gitlab.digest import Keys
 from tokens.secret import Secret
 from tokens.targets.here import identity
-from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Kind
+from tokens.targets.here.installation import OMNIBUS_RAILS, Installation, Method
 from tokens.targets.here.ruby_yaml import Unreadable, read_yaml
 
 SECRETS_YML = "config/secrets.yml"
@@ -85,7 +85,7 @@ def refuse_keys_file(path: Path | None) -> None:
 
 def _places(installation: Installation) -> tuple[Path, ...]:
     rendered = installation.rails / SECRETS_YML
-    if installation.kind not in (Kind.OMNIBUS, Kind.DOCKER):
+    if installation.method not in (Method.OMNIBUS, Method.DOCKER):
         return (rendered,)
     root = installation.rails.parents[len(Path(OMNIBUS_RAILS).parts) - 1]
     return rendered, root / PACKAGE_SECRETS

@@ -16,7 +16,7 @@ from tokens.libpq import libpq_variables
 from tokens.targets.here import identity
 from tokens.targets.here.advice import advice
 from tokens.targets.here.database_yml import OURS, read_settings
-from tokens.targets.here.installation import Installation, Kind, NoInstallation
+from tokens.targets.here.installation import Installation, Method, NoInstallation
 from tokens.targets.here.instance_url import UnknownUrl, read_instance_url
 from tokens.targets.instance import Instance
 
@@ -205,12 +205,12 @@ def _environment_of_a_command(installation: Installation, variables: Mapping[str
 
     A pod's own is the application's. What a service of a source install has is not known: its account's own then.
     """
-    known = variables if installation.environment or installation.kind is Kind.TOOLBOX else _of_the_account()
+    known = variables if installation.environment or installation.method is Method.TOOLBOX else _of_the_account()
     return {**{name: value for name, value in known.items() if "=" not in name}, "PWD": str(installation.rails)}
 
 
 def _as_gitlab(installation: Installation) -> str:
-    if installation.kind is Kind.SOURCE:
+    if installation.method is Method.SOURCE:
         return (
             "GitLab itself needs it, too, but its service may have variables that are not known here: "
             "use --target postgresql://…"

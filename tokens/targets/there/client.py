@@ -49,7 +49,7 @@ class _Ended:
 
 
 @dataclass(frozen=True)
-class Answer(_Ended):
+class Printed(_Ended):
     """The same, and what it printed."""
 
     out: str
@@ -91,7 +91,7 @@ class Place(Protocol):
         ...
 
 
-def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None) -> Answer:
+def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | bytes | None = None) -> Printed:
     """Run a command to its end, out of sight, with `feed`, or the content of the file that it names, as its input.
 
     Raises:
@@ -113,7 +113,7 @@ def ask(command: Sequence[str], *, patience: float = PATIENCE, feed: Path | byte
             )
     except subprocess.TimeoutExpired:
         raise _no_answer(program, patience) from None
-    return Answer(done.returncode, done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace"))
+    return Printed(done.returncode, done.stderr.decode(errors="replace"), done.stdout.decode(errors="replace"))
 
 
 def ask_secretly(command: Sequence[str], *, patience: float, feed: bytes | Secret) -> SecretAnswer:

@@ -9,7 +9,7 @@ from tokens.errors import UsageError
 from tokens.spelling import meant
 from tokens.targets.here.installation import OMNIBUS_RAILS
 from tokens.targets.target import DockerTarget
-from tokens.targets.there.client import Answer, ClientError, ask
+from tokens.targets.there.client import ClientError, Printed, ask
 
 DOCKER = ("docker",)
 # GitLab's image has the label since about 17.6; before, only its name tells. An image that others have made may have
@@ -70,7 +70,7 @@ def find_container(target: DockerTarget, program: tuple[str, ...] = DOCKER) -> C
         ClientError: Docker cannot be asked.
     """
 
-    def client(*words: str) -> Answer:
+    def client(*words: str) -> Printed:
         return ask([*program, *words])
 
     name = target.container or _only_gitlab(client)
@@ -99,7 +99,7 @@ def _state(text: str) -> tuple[str, str]:
         raise ClientError("What Docker says of the container's state cannot be read.") from None
 
 
-def _only_gitlab(client: Callable[..., Answer]) -> str:
+def _only_gitlab(client: Callable[..., Printed]) -> str:
     running = [row.partition("\t") for row in _running(client)]
     labelled = [row.partition("\t")[0] for row in _running(client, "--filter", f"label={LABEL}")]
     names = [name for name, _, image in running if name in labelled or any(known in image for known in IMAGES)]
@@ -113,7 +113,7 @@ def _only_gitlab(client: Callable[..., Answer]) -> str:
     raise UsageError(f"No container runs GitLab; running here: {shown}. Choose one with --target docker:NAME.")
 
 
-def _running(client: Callable[..., Answer], *options: str) -> list[str]:
+def _running(client: Callable[..., Printed], *options: str) -> list[str]:
     """Name and image of each running container, with a tab between."""
     answer = client("ps", *options, "--format", "{{.Names}}\t{{.Image}}")
     if answer.status != 0:
@@ -121,5 +121,5 @@ def _running(client: Callable[..., Answer], *options: str) -> list[str]:
     return answer.out.splitlines()
 
 
-def _unreachable(answer: Answer) -> ClientError:
+def _unreachable(answer: Printed) -> ClientError:
     return ClientError(f"Cannot talk to Docker: {answer.reason}; start it, use sudo, or join the docker group.")

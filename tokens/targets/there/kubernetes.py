@@ -10,7 +10,7 @@ from tokens.call import ARROW
 from tokens.errors import UsageError
 from tokens.origin import CONTEXT
 from tokens.targets.target import KubernetesTarget
-from tokens.targets.there.client import Answer, ClientError, ask
+from tokens.targets.there.client import ClientError, Printed, ask
 
 CONTAINER = "toolbox"  # always said: a chart may put other containers before it
 REQUEST_TIMEOUT = "20s"
@@ -160,7 +160,7 @@ def _context(target: KubernetesTarget, program: Sequence[str]) -> str:
     return answer.out.strip() if answer.status == 0 else "unknown"
 
 
-def _refused(answer: Answer, namespace: str) -> ClientError:
+def _refused(answer: Printed, namespace: str) -> ClientError:
     if "forbidden" in answer.err.lower():
         return ClientError(
             f"Kubernetes does not let you list pods in namespace {namespace}: it needs get and list on pods, and "

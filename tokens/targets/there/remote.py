@@ -20,7 +20,7 @@ from tokens.secret import Secret
 from tokens.targets.here.installation import NoInstallation
 from tokens.targets.target import DockerTarget, RemoteTarget
 from tokens.targets.there.bundle import Bundle
-from tokens.targets.there.client import UPLOAD_PATIENCE, Answer, ClientError, Place, SecretAnswer, ask, ask_secretly
+from tokens.targets.there.client import UPLOAD_PATIENCE, ClientError, Place, Printed, SecretAnswer, ask, ask_secretly
 from tokens.targets.there.docker import DOCKER, find_container
 from tokens.targets.there.kubernetes import KUBECTL, find_pod
 from tokens.targets.there.scripts import (
@@ -356,11 +356,11 @@ def _cut(place: Place, command: RemoteCommand, why: str) -> SessionLost:
     return command.lost(f"The connection to {place.shown} was lost ({why}){'; ' if left else ''}{', and '.join(left)}.")
 
 
-def _cannot_enter(place: Place, answer: Answer) -> ClientError:
+def _cannot_enter(place: Place, answer: Printed) -> ClientError:
     return _no_entry(place, answer) or ClientError(f"Cannot run anything in {place.shown}: {_reason(answer)}.")
 
 
-def _no_entry(place: Place, answer: Answer) -> ClientError | None:
+def _no_entry(place: Place, answer: Printed) -> ClientError | None:
     """Why nobody gets in, where that would be so at any time; a container that dies is none of it."""
     if "forbidden" in answer.err.lower():
         return ClientError(f"Kubernetes does not let you run commands in {place.shown}: it needs create on pods/exec.")
@@ -372,6 +372,6 @@ def _no_entry(place: Place, answer: Answer) -> ClientError | None:
     return None
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: Printed) -> str:
     """What the client says of itself; where nothing was started, Docker says so on standard output."""
     return replace(answer, err=answer.err or answer.out).reason if answer.status in NOT_STARTED else answer.reason
