@@ -22,23 +22,23 @@ FOR_ITS_OWNER = 0o600  # it says whose tokens are whose
 
 
 @dataclass(frozen=True)
-class Contents:
+class PageContents:
     """What the page is to have: the owners' addresses, and whether it is for one team and says nothing of others."""
 
     emails: bool
     only: bool
 
 
-def contents(_: Environment, with_emails: bool, only: bool) -> Contents:
+def contents(_: Environment, with_emails: bool, only: bool) -> PageContents:
     """What these options mean."""
-    return Contents(with_emails, only)
+    return PageContents(with_emails, only)
 
 
 def report(
     environment: Environment,
     locate: Locate,
     selection: Selection,
-    contents: Contents,
+    contents: PageContents,
     logs: Sequence[Log] | None,
     file: str | None,
 ) -> None:

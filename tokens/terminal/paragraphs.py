@@ -8,7 +8,7 @@ from enum import Enum
 from tokens.call import ARROW
 
 
-class Colour(Enum):
+class Emphasis(Enum):
     """The SGR numbers of the four colours that sentences have: fine, to be looked at, in the way, and urgent."""
 
     OK = "32"
@@ -18,20 +18,20 @@ class Colour(Enum):
 
 
 WORDS = {
-    "OK": Colour.OK,
-    "WARN": Colour.WARN,
-    "NOTE:": Colour.WARN,
-    "FAIL": Colour.FAIL,
-    "Refused": Colour.FAIL,
-    "WARNING:": Colour.URGENT,
+    "OK": Emphasis.OK,
+    "WARN": Emphasis.WARN,
+    "NOTE:": Emphasis.WARN,
+    "FAIL": Emphasis.FAIL,
+    "Refused": Emphasis.FAIL,
+    "WARNING:": Emphasis.URGENT,
 }
 """Those at the beginning of a line that are coloured."""
 COLOURED = re.compile(rf"^({'|'.join(WORDS)})(?![\w:])", re.MULTILINE)
 
 
-def coloured(text: str, colour: Colour) -> str:
-    """`text` in a colour, and what follows it in none."""
-    return f"\x1b[{colour.value}m{text}\x1b[0m"
+def coloured(text: str, emphasis: Emphasis) -> str:
+    """`text` in the colour of an emphasis, and what follows it in none."""
+    return f"\x1b[{emphasis.value}m{text}\x1b[0m"
 
 
 def painted(text: str) -> str:

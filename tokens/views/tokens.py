@@ -13,7 +13,7 @@ from tokens.inventory.tokens import Listing
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
 from tokens.terminal import comma_separated
-from tokens.terminal.paragraphs import Colour, coloured, cut
+from tokens.terminal.paragraphs import Emphasis, coloured, cut
 from tokens.terminal.paragraphs import width as width_in_cells
 from tokens.terminal.printable import printable
 from tokens.views import document, others
@@ -236,7 +236,7 @@ def _coloured(line: str, row: dict[str, Any], today: ExpirationDate) -> str:
     left = _days_left(str(text), today)
     if left is None or not 0 < left <= SOON:
         return line
-    return coloured(line, Colour.FAIL if left <= URGENT else Colour.WARN)
+    return coloured(line, Emphasis.FAIL if left <= URGENT else Emphasis.WARN)
 
 
 def _days_left(text: str, today: ExpirationDate) -> float | None:
