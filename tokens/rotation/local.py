@@ -11,7 +11,7 @@ from tokens.change.plan import RunKind
 from tokens.errors import DatabaseError, ReadOnly, Refused, TokensError, UsageError
 from tokens.gitlab.api import Endpoint, VerificationFailed, agrees, verify
 from tokens.gitlab.digest import Keys
-from tokens.gitlab.kind import Kind
+from tokens.gitlab.kind import Kind, State
 from tokens.journal import attempts, beginning, ended, installation, setup
 from tokens.journal.ended import SyslogLine
 from tokens.journal.installation import JournalMissing, JournalOutdated, RunState
@@ -192,7 +192,7 @@ class LocalBackend:
                 found = candidate.find(self._address, search)
             if not found:
                 why = None if question.named else candidate.why_none(self._address, search)
-                return Survey(widened=widened, others=self._of_other_kinds(question), why=why)
+                return Survey(widened=widened, others=self._others(question), why=why)
         survey = Survey(found, widened)
         if question.selects and not question.of_all and len(found) == 1:
             return self._planned(survey, question, found)
@@ -208,11 +208,15 @@ class LocalBackend:
         decided = bool(free) and (question.of_all or (question.selects and len(free) == 1))
         return self._planned(survey, question, free) if decided else survey
 
-    def _of_other_kinds(self, question: Question) -> tuple[Candidate, ...]:
+    def _others(self, question: Question) -> tuple[Candidate, ...]:
         if not question.named:
             return ()
-        selection = replace(question.search.selection, kinds=frozenset(Kind))
-        return candidate.find(self._address, replace(question.search, selection=selection))
+        search = question.search
+        of_all_kinds = replace(search.selection, kinds=frozenset(Kind))
+        of_all_states = replace(of_all_kinds, states=frozenset(State))
+        return candidate.find(self._address, replace(search, selection=of_all_kinds)) or candidate.find(
+            self._address, replace(search, selection=of_all_states)
+        )
 
     def _planned(self, survey: Survey, question: Question, candidates: Sequence[Candidate]) -> Survey:
         try:
