@@ -28,6 +28,7 @@ from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.runs import resume
 from tokens.address import Address
+from tokens.commands import change
 from tokens.commands.options.handling import GUARDS
 from tokens.counts import counted
 from tokens.errors import ExitStatus
@@ -907,13 +908,16 @@ def test_help_and_refusal_name_the_guards_of_the_task_and_it_takes_no_other(
         assert capsys.readouterr().err.startswith(f'--allow takes {words}, not "{word}".')
 
 
-def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_behind(instance: Instance) -> None:
+def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_behind(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     instance.done(*EXTEND, "--plan")
     instance.execute(
         "UPDATE token_tasks.runs SET state = 'running', attempt = 1, heartbeat_at = now()",
         "INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version) "
         "VALUES (1, 1, '{}', 'elsewhere', '0')",
     )
+    monkeypatch.setattr(change, "make_plan", pytest.fail)  # it may take long, and would be for nothing
     for words in ([], ["--no-journal"]):
         done = instance.run(*EXTEND, "--yes", *words)
         assert done.returncode == 3

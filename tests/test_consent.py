@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from io import StringIO
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_the_number_of_many_tokens_has_to_be_typed(answer: str | None, yes: bool
     deed = "extend the expiration date of 12,000 tokens"
     assert asked(NO_TERMINAL, person, deed, 12_000, PROD) is yes  # type: ignore[arg-type]
     assert person.asked == ["Type 12000 to continue:"]
+
+
+def test_a_wrong_number_is_said_to_be_one() -> None:
+    said = StringIO()
+    assert not asked(Environment(None, None, said), Answering("y\x1b"), "extend", 12_000, PROD)  # type: ignore[arg-type]
+    assert said.getvalue() == '"y\N{REPLACEMENT CHARACTER}" is not 12000.\n'
 
 
 def test_a_y_is_enough_for_one_token_less() -> None:

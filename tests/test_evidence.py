@@ -107,6 +107,21 @@ def test_each_byte_of_the_file_that_is_changed_is_found(everything: Address, tmp
         assert subprocess.run(program, capture_output=True).returncode == 1, place
 
 
+def test_a_row_of_a_run_that_is_gone_from_the_file_is_named_and_so_is_a_missing_argument(
+    everything: Address, tmp_path: Path
+) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    lines = file.read_text().splitlines(keepends=True)
+    for part in ("runs", "state"):
+        file.write_text("".join(line for line in lines if f'"part": "{part}", "key": "1"' not in line))
+        status, checked = check(file)
+        assert status == 1
+        assert f"Run 1: row 1 of {part} was changed, removed or added\n" in checked
+    alone = subprocess.run([sys.executable, f"{file}.check.py"], capture_output=True, text=True)
+    assert alone.stdout == f"Usage: python3 {file}.check.py EVIDENCE\n"
+
+
 ADDED = """
     INSERT INTO token_tasks.runs
       (id, kind, state, selection, change, memberships, notices, planned_by, tool_version, tokens)

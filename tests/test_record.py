@@ -131,6 +131,8 @@ def test_a_run_elsewhere_counts_as_dead_after_a_while_without_a_sign_of_life(add
     set_back(address, PATIENCE + 1)
     resume(address, number)
     why = query(address, "SELECT stopped_because FROM token_tasks.attempts ORDER BY number")
+    ended = "SELECT extract(epoch FROM now() - ended_at) FROM token_tasks.attempts WHERE number = 1"
+    assert query(address, ended)[0][0] > PATIENCE, "with its last sign of life"
     assert [row[0] for row in why] == [f"no sign of life for {PATIENCE + 1} seconds", None]
 
 
@@ -173,6 +175,8 @@ def test_an_attempt_that_was_taken_over_can_commit_nothing_more(address: Address
     assert end == Finished(changed=3 * CHUNK - done)
     assert dates(address) == {"2030-06-15": 3 * CHUNK}
     assert query(address, "SELECT state, changed, changed_meanwhile FROM token_tasks.runs") == [("done", 3 * CHUNK, 0)]
+    recounted = query(address, "SELECT recounted FROM token_tasks.runs")
+    assert recounted == [(None,)], "the first attempt has counted none of its own"
     with database.reading(address) as connection:
         first, second = read_attempts(connection, number)
     assert first.stopped_because == f"no sign of life for {PATIENCE + 1} seconds"

@@ -392,7 +392,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_changed(gitlab: 
         (["--token", person, *yes], 3, f"Token {person} of jane is of kind personal: use --kind personal"),
         (["--token", blocked, *yes], 3, "is blocked"),
         (["--token", revoked, *yes], 3, "is revoked"),
-        (["--token", revoked, *yes, "--state", "active"], 3, "is revoked, which --state does not name: leave --state out"),
+        (["--token", revoked, *yes, "--state", "active"], 3, "is revoked, which --state does not name: leave"),
         (["--resume", "1", *yes], 2, "There is no run 1"),
         (["--resume", "x", *yes], 2, "--resume takes"),
         (["--resume", "1", "--token", "1", *yes], 2, "leave --token out"),

@@ -130,6 +130,23 @@ def test_an_idle_session_that_the_server_ends_names_the_setting(
             connection.execute("SELECT 1")
 
 
+def stand_still(connection: database.Connection, address: Address) -> None:
+    """Ask again once the server has ended the session."""
+    connection.set_locally(idle_in_transaction_session_timeout="20ms")
+    with psycopg.connect(address.conninfo, autocommit=True) as other:
+        gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
+        while other.execute(gone, [connection.backend_pid]).fetchone() == (False,):
+            pass
+    connection.execute("SELECT 1")
+
+
+def test_a_process_that_stood_still_in_a_transaction_is_told_so_and_no_setting_is_blamed(address: Address) -> None:
+    said = r"this process stood still .* nothing of that transaction was done\.$"
+    with connect(address) as connection, pytest.raises(ConnectionLost, match=said) as lost, connection.transaction():
+        stand_still(connection, address)
+    assert "ALTER ROLE" not in str(lost.value)
+
+
 def test_of_several_owners_of_a_timeout_the_one_that_counts_is_named(
     address: Address,
     set_timeout: Callable[..., str],

@@ -28,8 +28,10 @@ from tokens.errors import (
 OF_NAMES = ("42P01", "42883", "42704", "3F000")  # no such table, function, type, schema
 
 # The timeouts that end a session, by what the server calls their end.
+# idle_in_transaction_session_timeout, which is our own in every transaction (`driver.SETTINGS`).
+STOOD_STILL = "25P03"
+
 TIMEOUTS = {
-    "25P03": "idle_in_transaction_session_timeout",
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
@@ -150,6 +152,11 @@ def translated(
             return Refused(f"{address.shown} does not hold GitLab's tokens: {reason}.")
         case psycopg.errors.InsufficientPrivilege():
             return Refused(f"{address.shown} does not allow this: {reason}; ask its administrator for the privilege.")
+        case psycopg.Error() if (error.sqlstate or ended_by) == STOOD_STILL:
+            return ConnectionLost(
+                f"The connection to {address.shown} was lost: {reason}: this process stood still in the middle of a "
+                "transaction, as one that was suspended, and nothing of that transaction was done."
+            )
         case psycopg.Error() if (ended := error.sqlstate or ended_by) in TIMEOUTS:
             cure = how_to_reset(TIMEOUTS[str(ended)], role, address)
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}; {cure}.")

@@ -5159,9 +5159,6 @@ SELECT
     WHERE s.name = $1
     ORDER BY s.id DESC;
 
--- extend, undo, apply, remove, rotate, revoke
-BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
-
 -- extend, undo, apply, remove, rotate, revoke, journal.uninstall
 SELECT
       r.id, r.kind, a.process, a.carried_out_by,
@@ -5171,6 +5168,9 @@ SELECT
     JOIN token_tasks.attempts a ON a.run_id = r.id AND a.number = r.attempt
     WHERE r.state = 'running'
     ORDER BY r.id;
+
+-- extend, undo, apply, remove, rotate, revoke
+BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('extra_float_digits', '1', true), pg_catalog.set_config('array_nulls', 'on', true), pg_catalog.set_config('statement_timeout', '30s', true), pg_catalog.set_config('lock_timeout', '10s', true), pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true), pg_catalog.set_config('transaction_timeout', '0', true), pg_catalog.set_config('synchronous_commit', pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'local'), true);
 
 -- extend, undo, remove, rotate, revoke
 INSERT INTO token_tasks.runs
@@ -5698,7 +5698,7 @@ UPDATE token_tasks.runs r
     SET
       state = $1,
       finished_at = CASE WHEN $1 IN ('done', 'partial') THEN now() END,
-      recounted = COALESCE(recounted + CAST($2 AS bigint), recounted, CAST($2 AS bigint)),
+      recounted = CASE WHEN r.attempt = 1 THEN 0 ELSE r.recounted END + CAST($2 AS bigint),
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = $3 AND r.attempt = $4 AND r.state = 'running';
 

@@ -129,7 +129,8 @@ def _explain_nothing(survey: Survey, options: RotateOptions, report: RunReport) 
     if survey.others:
         one = survey.others[0]
         if options.token is not None and one.state not in options.search.selection.states:
-            raise Refused(f"Token {one.id} of {one.account} is {one.state}, which --state does not name: leave --state out.")
+            its_state = f"Token {one.id} of {one.account} is {one.state}"
+            raise Refused(f"{its_state}, which --state does not name: leave --state out.")
         advice = "leave it out" if one.kind is Kind.OTHER else f"use --kind {one.kind.value} to rotate it"
         raise Refused(f"Token {one.id} of {one.account} is of kind {one.kind.value}: {advice}.")
     if options.of_all:

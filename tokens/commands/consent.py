@@ -11,7 +11,7 @@ from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
 from tokens.commands.run_report import RunReport
 from tokens.counts import counted
-from tokens.errors import Refused
+from tokens.errors import Refused, shortened
 from tokens.targets.instance import Instance
 from tokens.terminal.printable import printable
 from tokens.terminal.questions import Questions
@@ -84,4 +84,9 @@ def asked(environment: Environment, prompts: Questions, deed: str, tokens: int, 
         return confirmed(environment, prompts, question)
     environment.print_prose(question)
     answer = prompts.line(f"Type {tokens} to continue:", "")
-    return answer is not None and answer.strip().replace(",", "") == str(tokens)
+    if answer is None:
+        return False
+    is_meant = answer.strip().replace(",", "") == str(tokens)
+    if not is_meant:
+        environment.tell(shortened(f'"{printable(answer)}" is not {tokens}.'))
+    return is_meant

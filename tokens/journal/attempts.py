@@ -59,8 +59,17 @@ RENEW = """
 
 LOSE = """
     UPDATE token_tasks.runs
-    SET state = 'stopped'
+    SET state = 'stopped', recounted = NULL
     WHERE id = %(run)s AND attempt = %(attempt)s AND state = 'running'
+"""
+
+
+# It ended with its last sign of life, as far as anybody knows.
+LOSE_ATTEMPT = """
+    UPDATE token_tasks.attempts a
+    SET ended_at = r.heartbeat_at, stopped_because = %(why)s
+    FROM token_tasks.runs r
+    WHERE a.run_id = %(run)s AND a.number = %(attempt)s AND a.ended_at IS NULL AND r.id = a.run_id
 """
 
 
@@ -142,6 +151,6 @@ def _lose(connection: Connection, other: Any) -> None:
     attempt = connection.row("SELECT attempt FROM token_tasks.runs WHERE id = %(run)s", run=other.id).attempt
     connection.execute(LOSE, run=other.id, attempt=attempt)
     why = "the process is dead" if is_dead(other.process) else f"no sign of life for {other.silence:.0f} seconds"
-    connection.execute(END_ATTEMPT, run=other.id, attempt=attempt, why=why)
+    connection.execute(LOSE_ATTEMPT, run=other.id, attempt=attempt, why=why)
     chain.enter(connection, other.id, ends=[attempt])
     chain.close(connection, other.id)

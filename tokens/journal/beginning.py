@@ -47,6 +47,7 @@ def check_beforehand(
             raise settings.alone(kind, by_configuration=True)
         if alone and readable:
             settings.check_alone(connection, kind)
+            attempts.check_idle(connection)
 
 
 def store(
@@ -126,18 +127,16 @@ def begin_unrecorded(address: Address, kind: RunKind, *, four_eyes: bool = False
         Refused: a run that is recorded is under way.
     """
     check_alone(address, kind, four_eyes=four_eyes)
-    with database.reading(address) as connection:
-        if installation.is_readable(connection):
-            attempts.check_idle(connection)
     return Recorder()
 
 
 def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> None:
-    """Refuse what one person plans and carries out, where that takes two, before anybody is asked.
+    """Refuse what one person plans and carries out, before anybody is asked: it takes two, or a run is under way.
 
     Raises:
         DatabaseError: see `tokens.errors`.
         FourEyes: with what to do instead.
+        Refused: another run is under way.
         JournalOutdated, JournalUntrusted, Refused: there is a journal that cannot be read, and it may demand two.
     """
     if four_eyes:
@@ -145,6 +144,8 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
     with database.reading(address) as connection:
         if installation.has_settings(connection):
             settings.check_alone(connection, kind)
+        if installation.is_readable(connection):
+            attempts.check_idle(connection)
 
 
 def check_planner(address: Address, run: int, origin: Origin, *, four_eyes: bool = False) -> None:

@@ -113,12 +113,13 @@ STORE_MEMBERSHIPS = """
     WHERE t.id NOT IN (SELECT unnest(CAST(%(ids)s AS bigint[])))
 """
 
+# All together are counted only where each attempt has counted its own.
 FINISH = """
     UPDATE token_tasks.runs r
     SET
       state = %(state)s,
       finished_at = CASE WHEN %(state)s IN ('done', 'partial') THEN now() END,
-      recounted = COALESCE(recounted + CAST(%(recounted)s AS bigint), recounted, CAST(%(recounted)s AS bigint)),
+      recounted = CASE WHEN r.attempt = 1 THEN 0 ELSE r.recounted END + CAST(%(recounted)s AS bigint),
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = %(run)s AND r.attempt = %(attempt)s AND r.state = 'running'
 """

@@ -39,7 +39,7 @@ MOST_SHOWN = 50  # lines on a terminal
 
 RUNS_HEADING = ("Run", "Kind", "State", "Planned (UTC)", "Change", "Tokens", "Changed", "By", "Reason")
 WHEN = "When (UTC)"  # on a terminal, as people say it
-RUNS_SPARE = ("Changed", "Reason", "By")  # on a narrow terminal; the run itself has them
+RUNS_SPARE = ("Reason", "By", "Changed")  # on a narrow terminal; the run itself has them
 RUNS_WHOLE = ("Kind", "State", WHEN)
 LEAST = len("to 2027-06-15…")  # of what the terminal has no room for
 
