@@ -281,7 +281,7 @@ def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show:
         looked_after = make_group(connection)
         boss = make_user(connection, username="boss")
         make_membership(connection, user_id=boss, group_id=looked_after, access_level=50)
-        make_membership(connection, user_id=make_user(connection), group_id=looked_after, access_level=30)
+        make_membership(connection, user_id=make_user(connection), group_id=looked_after, access_level=40)
         person = make_user(connection)
         first = make_bot(connection, group_id=looked_after, expires_at=SOON)
         made = {

@@ -91,7 +91,7 @@ OWNER = f"""({PERSON} OR EXISTS (
       SELECT 1 FROM users u JOIN members m ON m.user_id = u.id AND m.requested_at IS NULL
       WHERE u.id = p.user_id AND u.user_type = 6))"""
 
-# The worker notes a notice of a bot's token also where nobody maintains the bot's project or group, and mails nobody.
+# The worker notes a notice of a bot's token also where nobody looks after its project or group, and mails nobody.
 SOMEBODY_MAILED = """
     SELECT p.id
     FROM personal_access_tokens p
@@ -101,7 +101,9 @@ SOMEBODY_MAILED = """
       FROM members o
       JOIN users person ON person.id = o.user_id AND person.state = 'active'
         AND (person.user_type = 0 OR person.user_type IS NULL)
-      WHERE o.requested_at IS NULL AND o.access_level >= 40 AND (o.source_type, o.source_id) = (
+      WHERE o.requested_at IS NULL
+        AND (o.access_level = 50 OR (o.access_level = 40 AND o.source_type = 'Project'))
+        AND (o.source_type, o.source_id) = (
         SELECT m.source_type, m.source_id FROM members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
         ORDER BY CASE m.source_type WHEN 'Project' THEN 0 ELSE 1 END, m.id LIMIT 1

@@ -1319,7 +1319,7 @@ DECLARE "stream_1" CURSOR FOR
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -1457,7 +1457,7 @@ WITH chosen AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         ORDER BY person.username) AS told,
@@ -2240,7 +2240,7 @@ SELECT
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -2397,7 +2397,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -2781,7 +2781,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -3273,7 +3273,7 @@ WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -3702,7 +3702,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -3936,7 +3936,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -4061,7 +4061,7 @@ DECLARE "stream_1" CURSOR FOR
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -4220,7 +4220,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -4410,7 +4410,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -7363,7 +7363,7 @@ SELECT
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true

@@ -1341,7 +1341,7 @@ DECLARE "stream_1" CURSOR FOR
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -1523,7 +1523,7 @@ WITH chosen AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         ORDER BY person.username) AS told,
@@ -2384,7 +2384,7 @@ SELECT
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -2525,7 +2525,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -2936,7 +2936,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -3593,7 +3593,7 @@ WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -4079,7 +4079,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -4381,7 +4381,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -4490,7 +4490,7 @@ DECLARE "stream_1" CURSOR FOR
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -4680,7 +4680,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -4867,7 +4867,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -8008,7 +8008,7 @@ SELECT
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true

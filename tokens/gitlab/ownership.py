@@ -26,14 +26,14 @@ REMEMBERED = """(
       WHERE d.user_id = u.id
     )"""
 
-# GitLab mails the people who maintain or own the bot's project or group itself; who inherits it is not told.
+# GitLab mails the Maintainers and Owners of a project itself, and of a group the Owners; who inherits it is not told.
 TOLD = """
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= 40
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
 """
