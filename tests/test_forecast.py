@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -34,6 +35,7 @@ from tokens.inventory.due import due
 from tokens.inventory.forecast import Day, Forecast, Interval, forecast
 from tokens.inventory.gauges import gauges
 from tokens.inventory.policy import facts
+from tokens.inventory.report import report
 from tokens.selection import EVERYTHING, Selection
 from tokens.views import forecast as view
 
@@ -643,6 +645,65 @@ def test_prometheus_is_told_whom_nobody_warns_and_which_share_the_fullest_day_ha
         if {"nobody-warned", "owner-inactive"} & {*token["flags"]} == {"nobody-warned"}
     ]
     assert sorted(flagged) == sorted(kind for kind, number in unwarned.items() if number)
+
+
+def unwarned_of(address: Address, said: Callable[..., tuple[int, str, str]]) -> set[str]:
+    """The names of the tokens that nobody is warned of, in which `list`, `report`, `check` and `simulate` agree."""
+    listed = json.loads(said("list", "--columns", "name,flags", "--output", "json")[1])["tokens"]
+    flagged = {token["name"] for token in listed if "nobody-warned" in token["flags"]}
+    assert {row.name for row in report(address, EVERYTHING).unwarned.rows} == flagged
+    assert sum(kind.unwarned for kind in gauges(address, WORKING).kinds) == len(flagged)
+    simulated = json.loads(said("simulate", "--nights", "85d", "--output", "json", "--first", "all")[1])["tokens"]
+    assert not {token["name"] for token in simulated if any(at != "expired" for at in notices_of(token))} & flagged
+    return flagged
+
+
+def notices_of(token: dict[str, Any]) -> list[str]:
+    return [notice["notice"] for notice in token["notices"]]
+
+
+def test_a_token_that_goes_with_its_bot_before_its_own_mail_is_one_that_nobody_is_warned_of(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        group = make_group(connection, path="platform")
+        make_membership(connection, user_id=make_user(connection), group_id=group, access_level=50)
+        bot, stays = (make_user(connection, user_type=6) for _ in range(2))
+        make_membership(connection, user_id=bot, group_id=group, expires_at=after(10))
+        make_membership(connection, user_id=stays, group_id=group)
+        for name, days in {"undated": None, "far": 300, "mail on that day": 70, "mail before": 69, "soon": 20}.items():
+            make_token(connection, user_id=bot, name=name, expires_at=None if days is None else after(days))
+        make_token(connection, user_id=stays, name="stays, undated")
+        make_token(connection, user_id=stays, name="stays", expires_at=after(20))
+    assert unwarned_of(gitlab_database, said) == {"undated", "far", "mail on that day"}
+
+
+def test_a_notice_of_an_earlier_date_warns_nobody(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    delivered, seven, thirty = (
+        "expire_notification_delivered",
+        "seven_days_notification_sent_at",
+        "thirty_days_notification_sent_at",
+    )
+    stale: dict[str, tuple[int, dict[str, Any]]] = {
+        "of last year": (20, {delivered: True, seven: f"{after(-352)} 01:00+00"}),
+        "of two days before these": (5, {delivered: True, seven: f"{after(-3)} 23:59:59+00"}),
+        "of the backfill": (20, {delivered: True, seven: f"{after(13)} 00:00+00"}),
+        "without its time, before the seven days": (20, {delivered: True}),
+    }
+    in_time: dict[str, tuple[int, dict[str, Any]]] = {
+        "of the first day": (5, {delivered: True, seven: f"{after(-2)} 00:00+00"}),
+        "without its time, within seven days": (5, {delivered: True}),
+        "another comes": (20, {thirty: f"{after(-100)} 01:00+00"}),
+        "thirty days before": (6, {delivered: True, seven: "2020-01-01", thirty: f"{after(-20)} 01:00+00"}),
+        "none yet": (20, {}),
+    }
+    with make_engine(gitlab_database).begin() as connection:
+        owner = make_user(connection)
+        for name, (days, sent) in (stale | in_time).items():
+            make_token(connection, user_id=owner, name=name, expires_at=after(days), **sent)
+    assert unwarned_of(gitlab_database, said) == {*stale}
 
 
 def test_each_token_is_a_line_or_a_series_up_to_a_limit(

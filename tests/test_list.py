@@ -287,7 +287,7 @@ def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show:
         made = {
             "fine": make_token(connection, user_id=person, expires_at=SOON),
             "warned": make_token(
-                connection, user_id=person, expires_at=SOON, seven_days_notification_sent_at="2026-01-01"
+                connection, user_id=person, expires_at=SOON, seven_days_notification_sent_at=SOON - timedelta(7)
             ),
             "beyond-maximum": make_token(connection, user_id=person, expires_at=LATER),
             "nobody-warned": make_token(connection, user_id=make_bot(connection, group_id=group), expires_at=SOON),

@@ -226,7 +226,7 @@ def test_it_is_found_by_the_index_on_the_digest(gitlab: GitLab) -> None:
             return original(statement, **parameters)
 
         connection.rows = rows  # type: ignore[method-assign]
-        found = list(_access_tokens(connection, schema, list(KEYS.digests(Secret(NEW))), None, None))
+        found = list(_access_tokens(connection, schema, list(KEYS.digests(Secret(NEW))), None, None, None))
     assert [place for place, _ in found] == [0]
     plan = "\n".join(statements)
     assert "index_personal_access_tokens_on_token_digest" in plan

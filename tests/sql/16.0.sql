@@ -246,7 +246,7 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
 -- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, breakdown, check, report, simulate, extend, undo, apply, remove, history, rotate, revoke
+-- analyze, doctor, list, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -1310,7 +1310,21 @@ DECLARE "stream_1" CURSOR FOR
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END)) AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -1323,7 +1337,7 @@ DECLARE "stream_1" CURSOR FOR
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END THEN 'nobody-warned' END,
+      END) THEN 'nobody-warned' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN 'warned' END,
         CASE WHEN false THEN 'legacy' END,
         CASE WHEN t.revoked IS NOT TRUE AND (
@@ -2231,7 +2245,13 @@ SELECT
         ))
       )
       AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      AND CASE
+      AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2244,7 +2264,7 @@ SELECT
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END
+      END)
     GROUP BY 1;
 
 -- check
@@ -2315,6 +2335,13 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -2374,10 +2401,10 @@ WITH accounts AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       )
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -2388,7 +2415,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2732,6 +2759,13 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -2758,10 +2792,10 @@ WITH accounts AS MATERIALIZED (
           WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         ))
       ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -2772,7 +2806,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2840,7 +2874,15 @@ WITH accounts AS MATERIALIZED (
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
-      ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
+      ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      )) IN (
+          SELECT user_id, impersonation, unknown, unannounced FROM unwarned
+        )
       ORDER BY LEAST(t.expires_at, going.day), t.id
       LIMIT 100
     )
@@ -4052,7 +4094,21 @@ DECLARE "stream_1" CURSOR FOR
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END)) AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4065,7 +4121,7 @@ DECLARE "stream_1" CURSOR FOR
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END THEN 'nobody-warned' END,
+      END) THEN 'nobody-warned' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN 'warned' END,
         CASE WHEN false THEN 'legacy' END,
         CASE WHEN t.revoked IS NOT TRUE AND (
@@ -4132,6 +4188,13 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -4197,10 +4260,10 @@ WITH accounts AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       )
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -4211,7 +4274,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4355,6 +4418,13 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -4387,10 +4457,10 @@ WITH accounts AS MATERIALIZED (
           WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         ))
       ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -4401,7 +4471,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4469,7 +4539,15 @@ WITH accounts AS MATERIALIZED (
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
-      ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
+      ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      )) IN (
+          SELECT user_id, impersonation, unknown, unannounced FROM unwarned
+        )
       ORDER BY LEAST(t.expires_at, going.day), t.id
       LIMIT 100
     )
@@ -7354,7 +7432,21 @@ SELECT
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END)) AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END, CAST('infinity' AS date))
+        OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -7367,7 +7459,7 @@ SELECT
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END THEN 'nobody-warned' END,
+      END) THEN 'nobody-warned' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE) THEN 'warned' END,
         CASE WHEN false THEN 'legacy' END,
         CASE WHEN t.revoked IS NOT TRUE AND (

@@ -1332,7 +1332,30 @@ DECLARE "stream_1" CURSOR FOR
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END)) AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -1345,7 +1368,7 @@ DECLARE "stream_1" CURSOR FOR
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END THEN 'nobody-warned' END,
+      END) THEN 'nobody-warned' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN 'warned' END,
         CASE WHEN false THEN 'legacy' END,
         CASE WHEN t.revoked IS NOT TRUE AND (
@@ -2375,7 +2398,22 @@ SELECT
         ))
       )
       AND LEAST(t.expires_at, going.day) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + CAST($1 AS integer)
-      AND CASE
+      AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2388,7 +2426,7 @@ SELECT
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END
+      END)
     GROUP BY 1;
 
 -- check
@@ -2451,6 +2489,22 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -2502,10 +2556,10 @@ WITH accounts AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       )
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -2516,7 +2570,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2887,6 +2941,22 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -2913,10 +2983,10 @@ WITH accounts AS MATERIALIZED (
           WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($1 AS integer)
         ))
       ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -2927,7 +2997,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -2987,7 +3057,24 @@ WITH accounts AS MATERIALIZED (
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
-      ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
+      ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      )) IN (
+          SELECT user_id, impersonation, unknown, unannounced FROM unwarned
+        )
       ORDER BY LEAST(t.expires_at, going.day), t.id
       LIMIT 100
     )
@@ -4481,7 +4568,30 @@ DECLARE "stream_1" CURSOR FOR
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END)) AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4494,7 +4604,7 @@ DECLARE "stream_1" CURSOR FOR
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END THEN 'nobody-warned' END,
+      END) THEN 'nobody-warned' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN 'warned' END,
         CASE WHEN false THEN 'legacy' END,
         CASE WHEN t.revoked IS NOT TRUE AND (
@@ -4600,6 +4710,22 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -4657,10 +4783,10 @@ WITH accounts AS MATERIALIZED (
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       )
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -4671,7 +4797,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4812,6 +4938,22 @@ WITH accounts AS MATERIALIZED (
         t.user_id,
         t.impersonation,
         t.revoked,
+        NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 30) AS month,
         count(*) AS quarter,
@@ -4844,10 +4986,10 @@ WITH accounts AS MATERIALIZED (
           WHERE m.requested_at IS NULL AND m.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + CAST($5 AS integer)
         ))
       ) AND LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 90
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       LEFT JOIN LATERAL (
@@ -4858,7 +5000,7 @@ WITH accounts AS MATERIALIZED (
       ORDER BY m.source_type = 'Project' DESC, m.id
       LIMIT 1
     ) place ON true
-      WHERE CASE
+      WHERE t.unannounced OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -4918,7 +5060,24 @@ WITH accounts AS MATERIALIZED (
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
-      ) AND (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
+      ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(going.day, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      )) IN (
+          SELECT user_id, impersonation, unknown, unannounced FROM unwarned
+        )
       ORDER BY LEAST(t.expires_at, going.day), t.id
       LIMIT 100
     )
@@ -7999,7 +8158,30 @@ SELECT
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         )
       ) THEN 'successor-works' END,
-        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND t.expires_at IS NOT NULL AND CASE
+        CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END)) AND (NOT COALESCE(
+        LEAST(CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 31 AND true
+          THEN GREATEST(t.expires_at - 60, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 8 AND true
+          THEN GREATEST(t.expires_at - 30, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END, CASE
+          WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
+          THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
+        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        SELECT min(m.expires_at)
+        FROM public.members m
+        WHERE m.user_id = u.id AND m.requested_at IS NULL
+      ) END, CAST('infinity' AS date))
+        OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
+        OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
+        OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
+        OR (t.expire_notification_delivered AND t.seven_days_notification_sent_at IS NULL AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
+      ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
         WHEN COALESCE(u.user_type, 0) = 0 THEN u.state IS DISTINCT FROM 'active'
         WHEN u.user_type = 6 THEN NOT EXISTS (SELECT
@@ -8012,7 +8194,7 @@ SELECT
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
-      END THEN 'nobody-warned' END,
+      END) THEN 'nobody-warned' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (t.expire_notification_delivered IS TRUE OR t.after_expiry_notification_delivered IS TRUE OR t.seven_days_notification_sent_at IS NOT NULL OR t.thirty_days_notification_sent_at IS NOT NULL OR t.sixty_days_notification_sent_at IS NOT NULL) THEN 'warned' END,
         CASE WHEN false THEN 'legacy' END,
         CASE WHEN t.revoked IS NOT TRUE AND (

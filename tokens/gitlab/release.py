@@ -69,3 +69,9 @@ def span_of(exact: str | None, estimate: str | None) -> tuple[Version, Version] 
         return None
     minors = numbers[0] * MINORS + numbers[1]
     return (*divmod(minors - 1, MINORS), 0), (*divmod(minors + 1, MINORS), NEWEST_PATCH)
+
+
+def least_of(exact: str | None, estimate: str | None) -> tuple[int, int] | None:
+    """The least release that an instance can have, major and minor number; None where nothing is known of it."""
+    span = span_of(exact, estimate)
+    return None if span is None else span[0][:2]

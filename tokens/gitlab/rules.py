@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokens.gitlab.notices import DAYS_AHEAD, FLAGS
+from tokens.gitlab.kind import TODAY
+from tokens.gitlab.notices import DAYS_AHEAD, FLAGS, TIMES
 from tokens.gitlab.schema import TOKENS, Schema
 
 
@@ -198,6 +199,31 @@ def first_day(rule: Rule, subject: Subject, schema: Schema) -> str:
     unsent = {f"unsent_{days}": _unsent(schema, column) for column, days in DAYS_AHEAD.items()}
     expired = f"t.{FLAGS[1]} IS NOT TRUE" if schema.has(TOKENS, FLAGS[1]) else "true"
     return rule.first.format(unsent_expired=expired, **unsent, **vars(subject))
+
+
+def without_notice(schema: Schema, release: tuple[int, int] | None, bot_goes_on: str) -> str:
+    """SQL: whether no notice of the date that a token has now was sent, nor is one before its bot goes; never NULL.
+
+    A notice older than the days before that date was about an earlier one, and one that lies ahead is none: GitLab 17.4
+    noted seven days before the date for all it had ever warned of. `release` is the least that it can be, `bot_goes_on`
+    a day as SQL, NULL for never. Whether anybody gets the mail is asked in `tokens.gitlab.ownership`.
+    """
+    subject = Subject(today=TODAY, cleaned_up_on="NULL", membership_ends_on="NULL", mailed="true")
+    coming = [
+        first_day(rule, subject, schema)
+        for _, rule in in_force(release)
+        if rule.effect is Effect.NOTICE and rule.name != "expired"
+    ]
+    warned = [f"LEAST({', '.join(coming)}) < COALESCE({bot_goes_on}, CAST('infinity' AS date))"]
+    for column, days in DAYS_AHEAD.items():
+        if schema.has(TOKENS, column):
+            sent = f"CAST(t.{column} AT TIME ZONE 'UTC' AS date)"
+            warned.append(f"({sent} <= {TODAY} AND t.expires_at <= {sent} + {days})")
+    if schema.has(TOKENS, FLAGS[0]):  # of these nobody knows when: not before the days of the date began
+        unnoted = f"t.{TIMES[0]} IS NULL AND " if schema.has(TOKENS, TIMES[0]) else ""
+        warned.append(f"(t.{FLAGS[0]} AND {unnoted}t.expires_at <= {TODAY} + {DAYS_AHEAD[TIMES[0]]})")
+    alternatives = "\n        OR ".join(warned)
+    return f"NOT COALESCE(\n        {alternatives}, false\n      )"
 
 
 def _unsent(schema: Schema, column: str) -> str:

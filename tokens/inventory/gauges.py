@@ -12,7 +12,8 @@ from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, coun
 from tokens.gitlab.membership import BOT_GOES, BOT_GOES_ON, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
-from tokens.gitlab.release import read_release
+from tokens.gitlab.release import least_of, read_release
+from tokens.gitlab.rules import without_notice
 from tokens.gitlab.settings import beyond_maximum
 from tokens.gitlab.succession import read_line, why_blind
 from tokens.inventory import credentials
@@ -65,7 +66,7 @@ UNWARNED = f"""
       AND {{ends}}
       AND {MAY_END.format(since="{today} + 1", today="{today}")}
       AND {ENDS_ON} <= {{today}} + CAST(%(going_within)s AS integer)
-      AND {{nobody_told}}
+      AND ({{without_notice}} OR {{nobody_told}})
     GROUP BY 1
 """  # noqa: S608 - constants
 
@@ -91,10 +92,10 @@ class KindGauge:
 
     A token ends on its date, or before with the membership of its bot.
 
-    `unwarned` end within UNWARNED_WITHIN days, and GitLab tells nobody. Neither this nor `within` nor `next` is about
-    a token whose successor works, or whose owner is not active: that one does not work now. `expired_in_use` is as in
-    `Due`; None for other kinds. Those end at any time of the day: they have `next_at`, in seconds since 1970 (UTC),
-    instead of `next`.
+    `unwarned` end within UNWARNED_WITHIN days, and GitLab tells nobody before. Neither this nor `within` nor `next` is
+    about a token whose successor works, or whose owner is not active: that one does not work now. `expired_in_use` is
+    as in `Due`; None for other kinds. Those end at any time of the day: they have `next_at`, in seconds since 1970
+    (UTC), instead of `next`.
     """
 
     kind: Kind | OtherKind
@@ -159,7 +160,14 @@ def gauges(
             Kind(row.kind): row
             for row in count_by_kind(connection, statement, going_within=FOR_EVER, **condition.parameters)
         }
-        statement = UNWARNED.format(ends=ends, place=PLACE.strip(), nobody_told=NOBODY_TOLD.strip(), **parts)
+        estimate = read_release(connection, schema)
+        statement = UNWARNED.format(
+            ends=ends,
+            place=PLACE.strip(),
+            without_notice=without_notice(schema, least_of(release, estimate), "going.day"),
+            nobody_told=NOBODY_TOLD.strip(),
+            **parts,
+        )
         unwarned = {
             Kind(row.kind): row.tokens
             for row in connection.rows(once(statement), going_within=UNWARNED_WITHIN, **condition.parameters)
@@ -171,7 +179,7 @@ def gauges(
         notes = notes_on_selection(connection, schema, selection, nothing=not rows)
         lag = read_lag(connection)
         notes += tuple(map(str, filter(None, [why_blind(connection, schema), lag])))
-        release = release or read_release(connection, schema)
+        release = release or estimate
         with credentials.named(connection, schema, ci, selection) as named:
             require_all(named)
             others = [_gauge(kind, row) for kind, row in named.each(_gauges)]

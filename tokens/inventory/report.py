@@ -19,7 +19,8 @@ from tokens.gitlab.kind import PROJECT_BOT, STATE_EXPRESSION, TODAY, WORKS, Kind
 from tokens.gitlab.membership import BOT_GOES, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
-from tokens.gitlab.rules import LET_IN, OWNER_ACTIVE
+from tokens.gitlab.release import least_of, read_release
+from tokens.gitlab.rules import LET_IN, OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.succession import Succession, read_line
 from tokens.inventory import credentials
@@ -52,7 +53,7 @@ MONTHS = 12  # that the calendar has, the one of tomorrow included
 TEXT = 300  # characters of a name or path that are read
 OTHER_COLUMNS = ("id", "expires_at", "kind", "owner", "name")
 
-# Whom GitLab mails is the same for all tokens of an account but for these two columns, and there are far fewer accounts
+# Whom GitLab mails is the same for all tokens of an account but for these columns, and there are far fewer accounts
 # than tokens to be looked up.
 ACCOUNTS = f"""
     WITH accounts AS MATERIALIZED (
@@ -60,6 +61,7 @@ ACCOUNTS = f"""
         t.user_id,
         t.impersonation,
         t.revoked,
+        {{without_notice}} AS unannounced,
         count(*) FILTER (WHERE {ENDS_ON} <= {{today}} + 7) AS week,
         count(*) FILTER (WHERE {ENDS_ON} <= {{today}} + 30) AS month,
         count(*) AS quarter,
@@ -71,14 +73,14 @@ ACCOUNTS = f"""
       {BOT_GOES}
       WHERE {{condition}}
         AND {{ending}}
-      GROUP BY t.user_id, t.impersonation, t.revoked
+      GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
     ),
     unwarned AS MATERIALIZED (
-      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.month, t.quarter
+      SELECT t.user_id, t.impersonation, t.revoked IS NULL AS unknown, t.unannounced, t.month, t.quarter
       FROM accounts t
       LEFT JOIN public.users u ON u.id = t.user_id
       {{place}}
-      WHERE {{nobody_told}}
+      WHERE t.unannounced OR {{nobody_told}}
     )
 """  # noqa: S608 - constants
 
@@ -97,7 +99,9 @@ SOON_ENDING = (
     f"AND {ENDS_ON} <= {TODAY} + {QUARTER}"
 )
 UNWARNED = """
-    (t.user_id, t.impersonation, t.revoked IS NULL) IN (SELECT user_id, impersonation, unknown FROM unwarned)
+    (t.user_id, t.impersonation, t.revoked IS NULL, {without_notice}) IN (
+          SELECT user_id, impersonation, unknown, unannounced FROM unwarned
+        )
 """
 
 # The tokens that are shown are found first, so that nothing is looked up about those that are not.
@@ -279,7 +283,8 @@ def report(
         check_names(connection, schema, selection)
         demands = read_demands(connection, schema, release)
         days, rule = demands.policy.inactive_days, demands.clean_up
-        found = _Reader(connection, schema, selection, read_line(connection, schema), emails, usage)
+        unannounced = without_notice(schema, least_of(release, read_release(connection, schema)), "going.day")
+        found = _Reader(connection, schema, selection, read_line(connection, schema), emails, usage, unannounced)
         is_all = replace(selection, states=EVERY_STATE) == EVERYTHING
         soon = found.soon()
         return Report(
@@ -330,6 +335,7 @@ class _Reader:
     line: Succession | None
     emails: bool
     usage: Usage | None
+    without_notice: str
 
     @property
     def condition(self) -> Condition:
@@ -356,6 +362,7 @@ class _Reader:
             "text": TEXT,
             "rows": ROWS,
             "nobody_told": NOBODY_TOLD.strip(),
+            "without_notice": self.without_notice,
             **self.of_logs,
         }
 
@@ -398,7 +405,7 @@ class _Reader:
             # Successors are dear to look for, and those of the tokens that are chosen will do.
             with_accounts=f"{self.accounts(SOON_ENDING)}," if unwarned else "WITH",
             condition=condition.sql,
-            which=f"{which} AND {UNWARNED.strip()}" if unwarned else which,
+            which=f"{which} AND {UNWARNED.strip().format(without_notice=self.without_notice)}" if unwarned else which,
             order=order,
             **self.words,
         )

@@ -16,7 +16,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import FAULTY, CleanUp, clean_up
 from tokens.gitlab.kind import Kind
 from tokens.gitlab.needs import LIST
-from tokens.gitlab.release import read_release, span_of
+from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.rules import BY_NUMBER, ENDS, Rule
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.inventory.forecast import Owner, OwnerType
@@ -199,8 +199,7 @@ def simulated(
         policy = read_policy(connection, schema)
         rule = clean_up(release, estimate)
         resolved = resolve(connection, schema, scenario, policy, rule)
-        span = span_of(release, estimate)
-        least = None if span is None else span[0][:2]
+        least = least_of(release, estimate)
         nights = Nights(schema, selection, resolved, policy, rule, least, usage=usage or Usage())
         asked = _Asked(
             connection, replace(nights, bots={one: _taken(connection, nights, one) for one in nights.worlds})

@@ -13,7 +13,8 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
 from tokens.gitlab.membership import FIRST_END, ends_before
 from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
-from tokens.gitlab.rules import OWNER_ACTIVE
+from tokens.gitlab.release import least_of, read_release
+from tokens.gitlab.rules import OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import LAST_USED_IPS, TOKENS, Schema
 from tokens.gitlab.settings import beyond_maximum, read_rules
 from tokens.gitlab.succession import read_line
@@ -179,21 +180,25 @@ def expressions(schema: Schema, flags: str, rule: CleanUp | None, *, has_log: bo
     return {name: Expression(sql, sort) for name, (sql, sort) in found.items()}
 
 
-def flags(connection: Connection, schema: Schema, rule: CleanUp | None, *, has_log: bool = False) -> Condition:
-    """An array of the flags that a token has, in the order of FLAG_NAMES."""
+def flags(
+    connection: Connection, schema: Schema, rule: CleanUp | None, release: str | None, *, has_log: bool = False
+) -> Condition:
+    """An array of the flags that a token has, in the order of FLAG_NAMES; `release` is GitLab's, where it is known."""
     # GitLab lets people replace a legacy token by a fine-grained one alone.
     granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
     migrated = dated_by(read_background_migration(connection, schema))
     line = read_line(connection, schema)
     replaced = line.has_live if line else "false"
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
+    unannounced = without_notice(schema, least_of(release, read_release(connection, schema)), MEMBERSHIP_ENDS)
+    stops = f"isfinite(LEAST(t.expires_at, {MEMBERSHIP_ENDS}))"
     conditions = {
         "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
         "clean-up": f"{_cleaned(rule)} IS NOT NULL",
         "beyond-maximum": f"{WORKS} AND {beyond_maximum(schema)}",
         "in-its-grace": f"{WORKS} AND {replaced}",
         "successor-works": f"NOT {WORKS} AND {replaced}",
-        "nobody-warned": f"{WORKS} AND {OWNER_ACTIVE} AND t.expires_at IS NOT NULL AND {NOBODY_TOLD.strip()}",
+        "nobody-warned": f"{WORKS} AND {OWNER_ACTIVE} AND {stops} AND ({unannounced} OR {NOBODY_TOLD.strip()})",
         "warned": f"{WORKS} AND {notices.any_set(schema)}",
         "legacy": f"{WORKS} AND NOT t.granular AND COALESCE(u.user_type, 0) = 0" if granular_only else "false",
         "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",

@@ -224,7 +224,7 @@ def _statement(
     names = [column.name for column in layout.columns]
     flags = columns.NO_FLAGS
     if "flags" in names:
-        flags = columns.flags(connection, schema, rule, has_log=usage is not None)
+        flags = columns.flags(connection, schema, rule, release, has_log=usage is not None)
     known = columns.expressions(schema, flags.sql, rule, has_log=usage is not None)
     selected = {name: columns.in_csv(name, known[name].sql) if as_csv else known[name].sql for name in names}
     sort = known[layout.sort].sort.strip()

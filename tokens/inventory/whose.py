@@ -160,7 +160,7 @@ def whose(
             for digest in keys.digests(texts[number]):
                 digests.setdefault(digest, []).append(number)
         if digests:
-            search.take(digests, _access_tokens(connection, schema, list(digests), rule, policy.inactive_days))
+            search.take(digests, _access_tokens(connection, schema, list(digests), rule, policy.inactive_days, release))
         likely = [number for number in usual if number not in guesses]
         notes += _look_for_others(connection, schema, ci, search, kinds, likely)
     answers = (
@@ -175,9 +175,14 @@ def whose(
 
 
 def _access_tokens(
-    connection: Connection, schema: Schema, digests: list[str], rule: CleanUp | None, inactive_days: int | None
+    connection: Connection,
+    schema: Schema,
+    digests: list[str],
+    rule: CleanUp | None,
+    inactive_days: int | None,
+    release: str | None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    flags = columns.flags(connection, schema, rule)
+    flags = columns.flags(connection, schema, rule, release)
     known = columns.expressions(schema, flags.sql, rule)
     line = read_line(connection, schema)
     replaced_by = REPLACED_BY.format(whole=line.whole) if line else "CAST('{}' AS bigint[])"

@@ -97,7 +97,7 @@ def list_tokens() -> None:
         in-its-grace           a successor works, and this token still does
         successor-works        this token is dead, and a successor works
         nobody-warned          its owner is active, and GitLab sends no mail before
-                               it expires
+                               it stops working
         warned                 GitLab has sent a mail already (see the column)
         legacy                 not fine-grained, and its owner may make no other
         migration-date         its date is probably from GitLab 16.0's migration
