@@ -26,7 +26,8 @@ REMEMBERED = """(
       WHERE d.user_id = u.id
     )"""
 
-# GitLab mails the Maintainers and Owners of a project itself, and of a group the Owners; who inherits it is not told.
+# GitLab mails the Maintainers and Owners of a project itself, and of a group the Owners. Since 17.7 it mails those who
+# inherit it, too, where namespace_settings.resource_access_token_notify_inherited says so, which is not looked at.
 TOLD = """
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id

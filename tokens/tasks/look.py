@@ -107,8 +107,12 @@ def list_tokens() -> None:
     With --log there are two more columns: calls_a_day, and refused (how many
     tries GitLab has refused). --sort=-calls shows the busiest first. More columns
     come by name alone: email, place_id, created_by, told (who gets GitLab's mail
-    about a bot), owner_state and account. --output ids feeds --ids - of another
-    task. It reads in one read-only transaction, also on a standby.
+    about a bot), owner_state and account. About a bot GitLab mails the direct
+    Maintainers and Owners of its project, or the direct Owners of its group. A
+    setting lets GitLab mail inherited members, too. It is not looked at.
+
+    --output ids feeds --ids - of another task. It reads in one read-only
+    transaction, also on a standby.
 
     More than access tokens expires, and --kind shows that by name:
 
