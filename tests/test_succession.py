@@ -225,6 +225,20 @@ def test_a_successor_that_nobody_has_replaces_nothing_whoever_asks(
     assert (one.unfinished_run is None) == (state == "done")
 
 
+def test_a_successor_of_an_account_that_is_not_active_does_not_work_whoever_asks(
+    gitlab_database_at: Callable[[str], Address],
+) -> None:
+    address = gitlab_database_at(WITH_JOURNAL)
+    old, new = undelivered(address, "done")
+    with make_engine(address).begin() as connection:
+        account = make_user(connection, user_type=13)
+    execute(address, f"UPDATE personal_access_tokens SET user_id = {account} WHERE id = {new}")
+    assert all(seen_by(address, old).values())
+    execute(address, f"UPDATE users SET state = 'blocked' WHERE id = {account}")
+    # It would work again with its account, so to extend the old token deserves the note.
+    assert seen_by(address, old) == {"check": False, "list": False, "extend": True, "revoke": False}
+
+
 @pytest.mark.parametrize("state", ["created", "verified", "delivering", "delivered", "done"])
 def test_what_a_run_has_made_is_held_up_as_long_as_the_run_can_go_on_with_it(
     gitlab_database_at: Callable[[str], Address], state: str

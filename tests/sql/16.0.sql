@@ -1248,7 +1248,7 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1257,10 +1257,10 @@ DECLARE "stream_1" CURSOR FOR
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1274,6 +1274,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'in-its-grace' END,
         CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
@@ -1282,7 +1287,7 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1291,10 +1296,10 @@ DECLARE "stream_1" CURSOR FOR
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1308,6 +1313,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'successor-works' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
@@ -1820,7 +1830,7 @@ SELECT t.id, found.id AS successor
     FROM public.personal_access_tokens t
     CROSS JOIN LATERAL (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1829,10 +1839,10 @@ SELECT t.id, found.id AS successor
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1845,7 +1855,12 @@ SELECT t.id, found.id AS successor
 
       SELECT line.id
       FROM line
-      ORDER BY line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) DESC, line.id DESC
+      ORDER BY (line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))) DESC, line.id DESC
       LIMIT 1
     ) found
     WHERE t.id = ANY($1) AND (t.id IN (
@@ -1950,7 +1965,7 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1959,10 +1974,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -1976,6 +1991,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       );
 
@@ -2034,7 +2054,7 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2043,10 +2063,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2060,6 +2080,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ))
       AND isfinite(LEAST(t.expires_at, going.day))
@@ -2118,7 +2143,7 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2127,10 +2152,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2144,6 +2169,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )) AS ends, (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + (
     SELECT s.max_personal_access_token_lifetime
@@ -2207,7 +2237,7 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2216,10 +2246,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2233,6 +2263,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ))
       AND (
@@ -2288,7 +2323,7 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2297,10 +2332,10 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2314,6 +2349,11 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ))
         AND (
@@ -2373,7 +2413,7 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2382,10 +2422,10 @@ WITH accounts AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2399,6 +2439,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
@@ -2574,7 +2619,7 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2583,10 +2628,10 @@ WITH accounts AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2600,6 +2645,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id
@@ -2669,7 +2719,7 @@ WITH chosen AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2678,10 +2728,10 @@ WITH chosen AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2695,6 +2745,11 @@ WITH chosen AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       ORDER BY LEAST(t.expires_at, going.day), t.id
@@ -2847,7 +2902,7 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2856,10 +2911,10 @@ WITH accounts AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -2873,6 +2928,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
         LEAST(CASE
@@ -4032,7 +4092,7 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4041,10 +4101,10 @@ DECLARE "stream_1" CURSOR FOR
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4058,6 +4118,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'in-its-grace' END,
         CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
@@ -4066,7 +4131,7 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4075,10 +4140,10 @@ DECLARE "stream_1" CURSOR FOR
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4092,6 +4157,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'successor-works' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
@@ -4232,7 +4302,7 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4241,10 +4311,10 @@ WITH accounts AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4258,6 +4328,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
@@ -4343,7 +4418,7 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4352,10 +4427,10 @@ WITH accounts AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4369,6 +4444,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id
@@ -4512,7 +4592,7 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4521,10 +4601,10 @@ WITH accounts AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4538,6 +4618,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
         LEAST(CASE
@@ -4809,7 +4894,7 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -4818,10 +4903,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -5200,7 +5285,7 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -5209,10 +5294,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -5991,7 +6076,7 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -6000,10 +6085,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -6507,7 +6592,7 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -6516,10 +6601,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -6691,7 +6776,7 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -6700,10 +6785,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -6982,7 +7067,7 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -6991,10 +7076,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7370,7 +7455,7 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7379,10 +7464,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7396,6 +7481,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'in-its-grace' END,
         CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
@@ -7404,7 +7494,7 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7413,10 +7503,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7430,6 +7520,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'successor-works' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
@@ -7473,7 +7568,7 @@ SELECT
       u.state AS owner_state,
       ARRAY(
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7482,10 +7577,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7639,7 +7734,7 @@ SELECT
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
       (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -7648,10 +7743,10 @@ SELECT
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8006,7 +8101,7 @@ WITH grouped AS (
 
 -- revoke
 WITH replaced AS MATERIALIZED (
-      SELECT t.id
+      SELECT t.id, t.user_id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.name LIKE CAST($1 AS text)
@@ -8022,7 +8117,7 @@ WITH replaced AS MATERIALIZED (
       t.id,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8031,10 +8126,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8051,7 +8146,7 @@ WITH replaced AS MATERIALIZED (
       ) AS stands,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8060,10 +8155,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8077,6 +8172,11 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
       ) AS works
     FROM replaced t
     ORDER BY t.id;
@@ -8189,7 +8289,7 @@ DECLARE "stream_2" CURSOR FOR
 
 -- undo
 WITH replaced AS MATERIALIZED (
-      SELECT t.id
+      SELECT t.id, t.user_id
       FROM public.personal_access_tokens t
       JOIN (
         SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
@@ -8210,7 +8310,7 @@ WITH replaced AS MATERIALIZED (
       t.id,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8219,10 +8319,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8239,7 +8339,7 @@ WITH replaced AS MATERIALIZED (
       ) AS stands,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8248,10 +8348,10 @@ WITH replaced AS MATERIALIZED (
               SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
             )
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -8265,6 +8365,11 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
       ) AS works
     FROM replaced t
     ORDER BY t.id;

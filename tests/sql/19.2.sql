@@ -1288,14 +1288,14 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -1304,6 +1304,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'in-its-grace' END,
         CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
@@ -1314,14 +1319,14 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -1330,6 +1335,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'successor-works' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
@@ -1959,14 +1969,14 @@ SELECT t.id, found.id AS successor
     FROM public.personal_access_tokens t
     CROSS JOIN LATERAL (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -1974,7 +1984,12 @@ SELECT t.id, found.id AS successor
 
       SELECT line.id
       FROM line
-      ORDER BY line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) DESC, line.id DESC
+      ORDER BY (line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))) DESC, line.id DESC
       LIMIT 1
     ) found
     WHERE t.id = ANY($1) AND (EXISTS (
@@ -2099,14 +2114,14 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2115,6 +2130,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       );
 
@@ -2191,14 +2211,14 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2207,6 +2227,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ))
       AND isfinite(LEAST(t.expires_at, going.day))
@@ -2278,14 +2303,14 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2294,6 +2319,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )) AS ends, (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))) AND COALESCE(t.expires_at, CAST('infinity' AS date)) > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + (
     SELECT s.max_personal_access_token_lifetime
@@ -2370,14 +2400,14 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2386,6 +2416,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ))
       AND (
@@ -2452,14 +2487,14 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2468,6 +2503,11 @@ SELECT COALESCE(max(day.tokens), 0)::bigint AS fullest, COALESCE(sum(day.tokens)
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ))
         AND (
@@ -2538,14 +2578,14 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2554,6 +2594,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
@@ -2753,14 +2798,14 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2769,6 +2814,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id
@@ -2845,14 +2895,14 @@ WITH chosen AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -2861,6 +2911,11 @@ WITH chosen AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       ORDER BY LEAST(t.expires_at, going.day), t.id
@@ -3040,14 +3095,14 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -3056,6 +3111,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
         LEAST(CASE
@@ -4524,14 +4584,14 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -4540,6 +4600,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'in-its-grace' END,
         CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
@@ -4550,14 +4615,14 @@ DECLARE "stream_1" CURSOR FOR
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -4566,6 +4631,11 @@ DECLARE "stream_1" CURSOR FOR
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'successor-works' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
@@ -4765,14 +4835,14 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -4781,6 +4851,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id, t.impersonation, t.revoked, unannounced
@@ -4868,14 +4943,14 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -4884,6 +4959,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       )
       GROUP BY t.user_id
@@ -5043,14 +5123,14 @@ WITH accounts AS MATERIALIZED (
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -5059,6 +5139,11 @@ WITH accounts AS MATERIALIZED (
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) AND (t.user_id, t.impersonation, t.revoked IS NULL, NOT COALESCE(
         LEAST(CASE
@@ -5403,14 +5488,14 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -5831,14 +5916,14 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -6620,14 +6705,14 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -7168,14 +7253,14 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -7374,14 +7459,14 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -7709,14 +7794,14 @@ WITH replaced AS MATERIALIZED (
     FROM replaced t
     WHERE EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -8114,14 +8199,14 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -8130,6 +8215,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'in-its-grace' END,
         CASE WHEN NOT (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND (
@@ -8140,14 +8230,14 @@ SELECT
         ))
         AND EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -8156,6 +8246,11 @@ SELECT
           SELECT
           FROM line
           WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
         )
       ) THEN 'successor-works' END,
         CASE WHEN (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))) AND u.state IS NOT DISTINCT FROM 'active' AND isfinite(LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
@@ -8208,14 +8303,14 @@ SELECT
       u.state AS owner_state,
       ARRAY(
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -8413,14 +8508,14 @@ SELECT
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
       (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -8835,7 +8930,7 @@ WITH grouped AS (
 
 -- revoke
 WITH replaced AS MATERIALIZED (
-      SELECT t.id
+      SELECT t.id, t.user_id
       FROM public.personal_access_tokens t
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE t.name LIKE CAST($1 AS text)
@@ -8853,14 +8948,14 @@ WITH replaced AS MATERIALIZED (
       t.id,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -8872,14 +8967,14 @@ WITH replaced AS MATERIALIZED (
       ) AS stands,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -8888,6 +8983,11 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
       ) AS works
     FROM replaced t
     ORDER BY t.id;
@@ -9000,7 +9100,7 @@ DECLARE "stream_2" CURSOR FOR
 
 -- undo
 WITH replaced AS MATERIALIZED (
-      SELECT t.id
+      SELECT t.id, t.user_id
       FROM public.personal_access_tokens t
       JOIN (
         SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
@@ -9023,14 +9123,14 @@ WITH replaced AS MATERIALIZED (
       t.id,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -9042,14 +9142,14 @@ WITH replaced AS MATERIALIZED (
       ) AS stands,
       EXISTS (
         WITH RECURSIVE line AS (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
           ) s
@@ -9058,6 +9158,11 @@ WITH replaced AS MATERIALIZED (
         SELECT
         FROM line
         WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
       ) AS works
     FROM replaced t
     ORDER BY t.id;

@@ -16,10 +16,10 @@ from tokens.counts import counted, them
 from tokens.database import Connection
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, what_it_does
-from tokens.gitlab.kind import TODAY, WORKS, works
+from tokens.gitlab.kind import TODAY, WORKS
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import LINE_WORKS, read_line
 from tokens.selection import Selection
 
 MOST_IDS = 1_000  # of the tokens that were used: what JSON has of a note
@@ -81,7 +81,7 @@ REPLACED = """
 """
 
 WITH_SUCCESSOR = """
-      SELECT t.id
+      SELECT t.id, t.user_id
       FROM {tokens}
       LEFT JOIN public.users u ON u.id = t.user_id
       WHERE {condition}
@@ -243,7 +243,7 @@ def _replaced(connection: Connection, schema: Schema, condition: Condition, toke
     statement = REPLACED.format(
         replaced="\n      UNION\n".join(replaced),
         stands=line.exists("line.revoked IS NOT TRUE"),
-        works=line.exists(works("line")),
+        works=line.exists(LINE_WORKS),
     )
     return connection.rows(statement, **condition.parameters)
 

@@ -15,7 +15,7 @@ PREDECESSOR = "previous_personal_access_token_id"
 
 # GitLab writes it into the successor, from 16.3 on. IS NOT NULL lets an index scan pass over what came of nothing.
 BY_GITLAB = """
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM public.personal_access_tokens s
           WHERE s.previous_personal_access_token_id = {of}.id AND s.previous_personal_access_token_id IS NOT NULL
 """
@@ -85,7 +85,7 @@ MADE_BY = """CASE WHEN t.id IN (
 # A token that is not in that hash costs no scan. One that was made after the journal knew of it is another token, which
 # has got the successor's id, as after a restore of GitLab's tables.
 BY_JOURNAL = """
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM token_tasks.rotations p
           JOIN public.personal_access_tokens s
             ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
@@ -151,7 +151,7 @@ WHOLE = """
         WITH RECURSIVE line AS (
           {first}
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM line
           CROSS JOIN LATERAL (
           {next}
@@ -164,25 +164,33 @@ DELIVERED = f"""
         WITH RECURSIVE every AS (
           {{first}}
           UNION
-          SELECT s.id, s.revoked, s.expires_at
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
           FROM every
           CROSS JOIN LATERAL (
           {{next}}
           ) s
         ), line AS (
-          SELECT e.id, e.revoked, e.expires_at
+          SELECT e.id, e.user_id, e.revoked, e.expires_at
           FROM every e
           WHERE e.id NOT IN ({UNDELIVERED}          )
         )
 """  # noqa: S608 - a constant
 
+# A rotation may give the successor to another owner, who may be blocked since. Most have the token's own owner.
+LINE_WORKS = f"""{works("line")}
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))"""  # noqa: S608 - a constant
+"""SQL: whether one of `line` works today, as terms with AND: an owner other than that of the token `t` is active."""
 
 LIVE = f"""(
         ({{direct}})
         AND EXISTS ({{whole}}
           SELECT
           FROM line
-          WHERE {works("line")}
+          WHERE {LINE_WORKS}
         )
       )"""  # noqa: S608 - a constant
 
@@ -198,10 +206,10 @@ class Succession:
     """SQL about what came of a token `t` by rotations.
 
     `direct` are conditions, one for each source, that it has a successor; `whole` makes a table `line` of its
-    successors, of theirs, and so on, with `id`, `revoked` and `expires_at`. One that the journal knows to be made and
-    not delivered is not among them: nobody is known to have it. `unfinished_run` is the run that has made one that
-    works, and has not retired the token yet; NULL where there is none. `made_by` is the run that has made the token
-    itself as a successor, and has not retired the old one yet; NULL, too.
+    successors, of theirs, and so on, with `id`, `user_id`, `revoked` and `expires_at`. One that the journal knows to be
+    made and not delivered is not among them: nobody is known to have it. `unfinished_run` is the run that has made one
+    that works, and has not retired the token yet; NULL where there is none. `made_by` is the run that has made the
+    token itself as a successor, and has not retired the old one yet; NULL, too.
     """
 
     direct: tuple[str, ...]

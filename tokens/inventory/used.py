@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from tokens import database
 from tokens.address import Address
 from tokens.gitlab import preflight
-from tokens.gitlab.kind import works
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.rate_limits import RateLimit, read_throttle
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import LINE_WORKS, read_line
 from tokens.inventory.ids import CHOSEN, notes_on_ids
 from tokens.inventory.token_columns import BY_NAME
 from tokens.inventory.tokens import COUNT, Layout, listed
@@ -26,7 +25,7 @@ SUCCESSORS = f"""
     CROSS JOIN LATERAL ({{whole}}
       SELECT line.id
       FROM line
-      ORDER BY {works("line")} DESC, line.id DESC
+      ORDER BY ({LINE_WORKS}) DESC, line.id DESC
       LIMIT 1
     ) found
     WHERE t.id = ANY(%(ids)s) AND ({{direct}})
