@@ -332,8 +332,13 @@ def test_a_legacy_token_is_marked_where_people_may_make_no_other(gitlab_database
         make_token(connection, user_id=person, granular=True)
         make_token(connection, user_id=person, revoked=True)
         make_token(connection, user_id=account)
+        foreign_key = "ALTER TABLE personal_access_tokens DROP CONSTRAINT fk_personal_access_tokens_user_id"
+        connection.exec_driver_sql(foreign_key)
+        make_token(connection, user_id=555)  # nobody's
+        # GitLab gives a person's impersonation token no successor either.
+        impersonation = make_token(connection, user_id=person, impersonation=True)
     assert legacy(TODAY + timedelta(1)) == []
-    assert legacy(TODAY) == [old]
+    assert legacy(TODAY) == [old, impersonation]
 
 
 def test_a_token_says_which_notices_were_sent_and_when(gitlab_database: Address, show: List) -> None:

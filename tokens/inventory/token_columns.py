@@ -27,6 +27,8 @@ ADDRESSES = """ARRAY(
         ORDER BY used.id
       )"""
 
+IS_PERSONS = "u.id IS NOT NULL AND COALESCE(u.user_type, 0) = 0"
+
 MEMBERSHIP_ENDS = f"CASE WHEN u.user_type = 6 THEN {FIRST_END.format(bot='u.id')} END"
 
 CLEAN_UP = """
@@ -200,7 +202,7 @@ def flags(
         "successor-works": f"NOT {WORKS} AND {replaced}",
         "nobody-warned": f"{WORKS} AND {OWNER_ACTIVE} AND {stops} AND ({unannounced} OR {NOBODY_TOLD.strip()})",
         "warned": f"{WORKS} AND {notices.any_set(schema)}",
-        "legacy": f"{WORKS} AND NOT t.granular AND COALESCE(u.user_type, 0) = 0" if granular_only else "false",
+        "legacy": f"{WORKS} AND NOT t.granular AND {IS_PERSONS}" if granular_only else "false",
         "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",
         "owner-inactive": "u.state IS DISTINCT FROM 'active'",
         "failed-tries": IS_TRIED if has_log else "false",
