@@ -508,6 +508,14 @@ def test_what_a_kind_does_not_have_is_empty(gitlab_database: Address, show: Call
     assert not any(line.rstrip().endswith("(no membership)") for line in lines)
 
 
+@on_the_newest
+def test_an_owner_without_a_username_is_empty(gitlab_database: Address, show: Callable[..., str]) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        make_ssh_key(connection, user_id=make_user(connection, username=None))
+    (key,) = json.loads(show("list", "--kind", "ssh-key", "--columns", "owner,account", "--output", "json"))["tokens"]
+    assert key == {"owner": None, "account": None}
+
+
 @pytest.mark.parametrize("kind", OTHER)
 @pytest.mark.parametrize(
     "words",

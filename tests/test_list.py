@@ -341,6 +341,17 @@ def test_a_legacy_token_is_marked_where_people_may_make_no_other(gitlab_database
     assert legacy(TODAY) == [old, impersonation]
 
 
+def test_a_person_without_a_username_is_told_by_id(gitlab_database: Address, show: List) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        group = make_group(connection)
+        boss = make_user(connection, username=None)
+        make_membership(connection, user_id=boss, group_id=group, access_level=50)
+        make_token(connection, user_id=make_bot(connection, group_id=group))
+    words = ("--columns", "id,told", "--first", "1", "--output")
+    assert json.loads(show(*words, "json"))["tokens"][0]["told"] == [f"user {boss}"]
+    assert show(*words, "csv").splitlines()[1].endswith(f",user {boss}")
+
+
 def test_a_token_says_which_notices_were_sent_and_when(gitlab_database: Address, show: List) -> None:
     with make_engine(gitlab_database).begin() as connection:
         person = make_user(connection)

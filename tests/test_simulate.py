@@ -505,6 +505,16 @@ def test_mail_and_whom_it_goes_to_are_foreseen(simulate: Simulate) -> None:
     assert [(row["name"], row["told"]) for row in blocked if row["kind"] == "project"] == [("deploy", []), ("gone", [])]
 
 
+def test_whom_mail_goes_to_may_have_no_username(alone: Alone, capsys: pytest.CaptureFixture[str]) -> None:
+    with alone.database() as address:
+        with make_engine(address).begin() as connection:
+            person = make_user(connection, username=None)
+            make_token(connection, user_id=person, expires_at=TODAY + timedelta(20))
+        assert typed("simulate", "--target", url(address), "-o", "csv") == 0
+        (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        assert row["told"] == f"user {person}"
+
+
 def test_who_is_blocked_or_removed_takes_tokens_along(simulate: Simulate) -> None:
     said = simulate("--block-user", "jo", "--by", "owner")
     assert "jo is blocked: 3 tokens stop working" in said.out

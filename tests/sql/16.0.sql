@@ -1475,7 +1475,7 @@ WITH chosen AS MATERIALIZED (
     )
     SELECT
       t.id AS id,
-      ARRAY(SELECT person.username
+      ARRAY(SELECT COALESCE(CAST(person.username AS text), 'user ' || person.id)
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
@@ -4046,7 +4046,7 @@ DECLARE "stream_2" CURSOR FOR WITH
           ORDER BY person.username
         )
         WHEN COALESCE(u.user_type, 0) = 0 AND u.state = 'active' AND u.id NOT IN (-1)
-        THEN ARRAY[CAST(u.username AS text)]
+        THEN ARRAY[COALESCE(CAST(u.username AS text), 'user ' || u.id)]
         ELSE CAST('{}' AS text[])
       END AS told
     FROM shown

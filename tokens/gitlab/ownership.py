@@ -50,6 +50,11 @@ NOBODY_TOLD = f"""
 """
 
 
+def username_shown(user: str) -> str:
+    """SQL: what the user with this alias is called where a name must be, since GitLab lets a username be NULL."""
+    return f"COALESCE(CAST({user}.username AS text), 'user ' || {user}.id)"
+
+
 def owner_shown(schema: Schema) -> str:
     """SQL: a bot's project or group by its full path, anybody else's username; NULL for a bot that has no place."""
     remembered = f", {REMEMBERED}" if schema.has(USER_DETAILS, "bot_namespace_id") else ""

@@ -285,7 +285,7 @@ class Owners:
         """The username, or the full path of the project or group; of several the oldest one's."""
         if credential.user and not (credential.projects or credential.groups):
             person = self.people.get(row.user_id)
-            return None if person is None else str(person.username)
+            return None if person is None else person.username
         path = self.paths.get((True, row.project_id)) or self.paths.get((False, row.group_id))
         if path is None:
             return None if row.without_place is None else str(row.without_place)

@@ -11,7 +11,7 @@ from tokens.database import array_literal
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, first_free_night
 from tokens.gitlab.kind import STATE_EXPRESSION, kind_expression
-from tokens.gitlab.ownership import PLACE, TOLD, owner_shown
+from tokens.gitlab.ownership import PLACE, TOLD, owner_shown, username_shown
 from tokens.gitlab.rules import BY_NUMBER, ENDS, LET_IN, Effect, Subject, first_day, in_force
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
@@ -296,11 +296,11 @@ TOLD_OF = """
       CASE
         WHEN t.impersonation OR t.revoked IS DISTINCT FROM false THEN CAST('{{}}' AS text[])
         WHEN u.user_type = 6 THEN ARRAY(
-          SELECT COALESCE(CAST(person.username AS text), 'user ' || person.id){told}
+          SELECT {person}{told}
           ORDER BY person.username
         )
         WHEN COALESCE(u.user_type, 0) = 0 AND u.state = 'active' AND u.id NOT IN ({blocked})
-        THEN ARRAY[CAST(u.username AS text)]
+        THEN ARRAY[{owner}]
         ELSE CAST('{{}}' AS text[])
       END
 """
@@ -356,7 +356,9 @@ class Nights:
 
     def tokens(self) -> str:
         """A row an event of a token, with what is known of it."""
-        told = TOLD_OF.format(told=self._told, blocked=self._blocked)
+        told = TOLD_OF.format(
+            told=self._told, blocked=self._blocked, person=username_shown("person"), owner=username_shown("u")
+        )
         return self._with_events(USED, notices=True) + ROWS.format(
             kind=kind_expression(self.schema),
             owner=owner_shown(self.schema),

@@ -12,7 +12,7 @@ from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
 from tokens.gitlab.membership import FIRST_END, ends_before
-from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown
+from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown, username_shown
 from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.rules import OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import LAST_USED_IPS, TOKENS, Schema
@@ -177,7 +177,7 @@ def expressions(schema: Schema, flags: str, rule: CleanUp | None, *, has_log: bo
         "email": ("u.email", "u.email"),
         "place_id": ("place.source_id", "place.source_id"),
         "created_by": ("(SELECT c.username FROM public.users c WHERE c.id = u.created_by_id)", "u.created_by_id"),
-        "told": (f"ARRAY(SELECT person.username{TOLD.rstrip()}\n        ORDER BY person.username)", ""),
+        "told": (f"ARRAY(SELECT {username_shown('person')}{TOLD.rstrip()}\n        ORDER BY person.username)", ""),
     }
     return {name: Expression(sql, sort) for name, (sql, sort) in found.items()}
 
