@@ -497,6 +497,30 @@ def test_it_says_what_dies_because_of_a_decision_and_what_dies_anyway(simulate: 
     assert (rows["ci"]["effect"], rows["ci"]["night"]) == ("revoked", str(TODAY))
 
 
+def test_a_new_maximum_revokes_tokens_of_inactive_owners_which_are_dead_already(
+    alone: Alone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with alone.database() as address:
+        with make_engine(address).begin() as connection:
+            make_settings(connection)
+            for name, state in (("jo", "blocked"), ("mo", "active")):
+                user = make_user(connection, username=name, state=state)
+                make_token(connection, user_id=user, name=name, expires_at=TODAY + timedelta(300))
+        scenario = Scenario(60, max_lifetime=30, granular_after=TODAY)
+        with simulated(address, EVERYTHING, scenario) as found:
+            events = {one.name: (one.night, one.rule.effect, one.difference, one.worked) for one in found.tokens(None)}
+            assert events == {
+                name: (TODAY, Effect.REVOKED, Difference.CHANGE, worked)
+                for name, worked in (("mo", True), ("jo", False))
+            }
+            assert found.dies() == 1
+            assert "1 of these tokens is a person's" in " ".join(found.notes)
+            assert [numbers["revoked"] for numbers in view.by_night(found).values()] == [1]
+            assert "revoked (dead)" in "\n".join(view.screen(found, "token", None, None))
+        assert typed("simulate", "--target", url(address), "--max-lifetime", "30d", "-o", "ics") == 0
+        assert capsys.readouterr().out.count("BEGIN:VEVENT") == 1
+
+
 def test_mail_and_whom_it_goes_to_are_foreseen(simulate: Simulate) -> None:
     rows = json.loads(simulate("-o", "json").out)["tokens"]
     found = {row["name"]: ([one["notice"] for one in row["notices"]], row["told"]) for row in rows}

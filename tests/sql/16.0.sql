@@ -3229,7 +3229,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3248,7 +3248,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -3287,13 +3287,13 @@ WITH
       SELECT
         id,
         user_id,
-        true AS worked,
+        works AS worked,
         dies_changed AS at,
         CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
       WHERE dies_changed IS NOT NULL 
       UNION ALL
-      SELECT id, user_id, true, dies_plain, 'spared'
+      SELECT id, user_id, works, dies_plain, 'spared'
       FROM lives
       WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
       UNION ALL
@@ -3392,7 +3392,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3411,7 +3411,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -3533,7 +3533,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3552,7 +3552,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -3632,7 +3632,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3651,7 +3651,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -3690,13 +3690,13 @@ DECLARE "stream_1" CURSOR FOR WITH
       SELECT
         id,
         user_id,
-        true AS worked,
+        works AS worked,
         dies_changed AS at,
         CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
       WHERE dies_changed IS NOT NULL 
       UNION ALL
-      SELECT id, user_id, true, dies_plain, 'spared'
+      SELECT id, user_id, works, dies_plain, 'spared'
       FROM lives
       WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
       UNION ALL
@@ -3821,7 +3821,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3840,7 +3840,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -3932,13 +3932,13 @@ DECLARE "stream_2" CURSOR FOR WITH
       SELECT
         id,
         user_id,
-        true AS worked,
+        works AS worked,
         dies_changed AS at,
         CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
       WHERE dies_changed IS NOT NULL 
       UNION ALL
-      SELECT id, user_id, true, dies_plain, 'spared'
+      SELECT id, user_id, works, dies_plain, 'spared'
       FROM lives
       WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
       UNION ALL

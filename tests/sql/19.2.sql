@@ -3588,7 +3588,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3607,7 +3607,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -3646,13 +3646,13 @@ WITH
       SELECT
         id,
         user_id,
-        true AS worked,
+        works AS worked,
         dies_changed AS at,
         CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
       WHERE dies_changed IS NOT NULL 
       UNION ALL
-      SELECT id, user_id, true, dies_plain, 'spared'
+      SELECT id, user_id, works, dies_plain, 'spared'
       FROM lives
       WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
       UNION ALL
@@ -3757,7 +3757,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3776,7 +3776,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -3950,7 +3950,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -3969,7 +3969,7 @@ WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -4049,7 +4049,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -4068,7 +4068,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -4107,13 +4107,13 @@ DECLARE "stream_1" CURSOR FOR WITH
       SELECT
         id,
         user_id,
-        true AS worked,
+        works AS worked,
         dies_changed AS at,
         CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
       WHERE dies_changed IS NOT NULL 
       UNION ALL
-      SELECT id, user_id, true, dies_plain, 'spared'
+      SELECT id, user_id, works, dies_plain, 'spared'
       FROM lives
       WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
       UNION ALL
@@ -4243,7 +4243,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND false AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_plain,
@@ -4262,7 +4262,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       END, CASE
         WHEN CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.user_id IN (NULL) AND (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 1
       END, CASE
-        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.state IS NOT DISTINCT FROM 'active' THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
+        WHEN CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN t.revoked IS FALSE AND (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer)) AND u.id IS NOT NULL THEN CAST($3 AS date) END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 3
       END, CASE
         WHEN CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END <= CAST($4 AS date) THEN (GREATEST(CASE WHEN (t.revoked IS NOT TRUE AND COALESCE(t.expires_at, CAST('infinity' AS date)) > CAST($3 AS date) AND u.state IS NOT DISTINCT FROM 'active') THEN t.expires_at END, CAST($3 AS date)) - CAST($3 AS date)) * 32 + 4
       END) AS ends_changed,
@@ -4406,13 +4406,13 @@ DECLARE "stream_2" CURSOR FOR WITH
       SELECT
         id,
         user_id,
-        true AS worked,
+        works AS worked,
         dies_changed AS at,
         CASE WHEN dies_plain / 32 <= dies_changed / 32 THEN 'anyway' ELSE 'change' END AS difference
       FROM lives
       WHERE dies_changed IS NOT NULL 
       UNION ALL
-      SELECT id, user_id, true, dies_plain, 'spared'
+      SELECT id, user_id, works, dies_plain, 'spared'
       FROM lives
       WHERE dies_plain / 32 < COALESCE(dies_changed / 32, dies_plain + 1) 
       UNION ALL

@@ -90,7 +90,7 @@ RULES = (
         "three hours later",
         "the date is beyond the new maximum lifetime",
         "ee/app/services/personal_access_tokens/revoke_invalid_tokens.rb (GitLab Ultimate): revoked alone",
-        f"CASE WHEN t.revoked IS FALSE AND {{beyond}} AND {OWNER_ACTIVE} THEN {{today}} END",
+        "CASE WHEN t.revoked IS FALSE AND {beyond} AND u.id IS NOT NULL THEN {today} END",
     ),
     Rule(
         "expires",

@@ -96,7 +96,8 @@ MAILED = """(
             END
           )"""
 
-# A token that works ends once; whether it works or not, GitLab may delete it later on. Most tokens do neither.
+# A token that works ends once. Whether it works or not, GitLab may revoke it, and delete it later on. Most tokens do
+# neither.
 LIVES = """
     lives AS MATERIALIZED (
       SELECT *
@@ -130,7 +131,7 @@ SPARED = """SELECT id, user_id, {worked}, {name}_plain, 'spared'
 
 # Who has gone with its bot has not died before; who has died can lose no access.
 SORTS = (
-    ("dies", "true", ""),
+    ("dies", "works", ""),
     ("goes", "false", "AND goes_{world} IS DISTINCT FROM dies_{world}"),
     ("loses", "true", "AND loses_{world} < COALESCE(dies_{world}, loses_{world} + 1)"),
 )
@@ -278,7 +279,8 @@ IRREPLACEABLE = """
     FROM lives
     JOIN public.personal_access_tokens t ON t.id = lives.id
     LEFT JOIN public.users u ON u.id = t.user_id
-    WHERE lives.dies_changed / 32 >= CAST(%(simulated_granular_after)s AS date) - {today}
+    WHERE lives.works
+      AND lives.dies_changed / 32 >= CAST(%(simulated_granular_after)s AS date) - {today}
       AND NOT t.granular
       AND NOT t.impersonation
       AND COALESCE(u.user_type, 0) = 0

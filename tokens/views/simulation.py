@@ -189,6 +189,8 @@ def by_night(found: Simulation) -> Mapping[date, Mapping[str, int]]:
     """The numbers of each night on which anything happens, by NIGHT_FIELDS."""
     nights: dict[date, dict[str, int]] = defaultdict(lambda: dict.fromkeys(NIGHT_FIELDS[1:], 0))
     for one in found.counts:
+        if not one.worked and one.rule.effect is Effect.REVOKED:
+            continue  # it stays as dead as it is
         numbers = nights[one.night]
         if one.difference is Difference.SPARED:
             numbers["spared"] += one.tokens
