@@ -1660,9 +1660,9 @@ COPY (
       ELSE 'active'
     END AS state,
       CASE
-      WHEN t.scopes LIKE E'---\n- %' AND t.scopes !~ '[^a-z_\n -]'
+      WHEN t.scopes LIKE E'---\n- %' AND t.scopes !~ '[^a-z_\n -]|  '
       THEN replace(rtrim(substr(t.scopes, 7), E'\n'), E'\n- ', ' ')
-      ELSE t.scopes
+      ELSE t.scopes || E'\n'
     END AS scopes,
       to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"') AS created_at,
       u.state AS owner_state

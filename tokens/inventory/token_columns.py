@@ -109,12 +109,13 @@ COLUMNS = (
 )
 BY_NAME = {column.name: column for column in COLUMNS}
 
-# Rails' usual list is turned into text here; of any other the text as it is stored.
+# Rails' usual list is turned into text here; of any other the text as it is stored, with a line's end: the view reads
+# what is in quotes in PostgreSQL's CSV.
 USUAL_SCOPES = r"""
     CASE
-      WHEN t.scopes LIKE E'---\n- %%' AND t.scopes !~ '[^a-z_\n -]'
+      WHEN t.scopes LIKE E'---\n- %%' AND t.scopes !~ '[^a-z_\n -]|  '
       THEN replace(rtrim(substr(t.scopes, 7), E'\n'), E'\n- ', ' ')
-      ELSE t.scopes
+      ELSE t.scopes || E'\n'
     END
 """
 
