@@ -441,6 +441,7 @@ def test_candidates_are_found_by_kind_date_owner_and_name_the_nearest_to_today_f
     [
         ("---\n- api\n- read_user\n", ("api", "read_user")),
         ("---\n- :api\n", ("api",)),
+        ("---\n- :\"sudo\"\n- :'api'\n", ("sudo", "api")),
         ('--- [api, "sudo"]\n', ("api", "sudo")),
         ("---\n- !ruby/symbol read_api\n", ("read_api",)),
         ("--- []\n", ("api",)),

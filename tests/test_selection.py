@@ -151,6 +151,9 @@ SCOPES = {
     "---\n- read.api\n- api-like\n": {"read.api", "api-like"},
     "--- []\n": {"api"},
     "": {"api"},
+    "--- [api, sudo]\n": {"api", "sudo"},
+    "['read_api',:read_user]": {"read_api", "read_user"},
+    "---\n- \"[api, sudo]\"\n": {"[api, sudo]"},
 }
 # fmt: on
 EXPIRES = (

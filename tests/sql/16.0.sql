@@ -1711,9 +1711,9 @@ SELECT
       sum(t.revoked)::bigint AS revoked,
       sum(t.owner_inactive)::bigint AS owner_inactive,
       sum(t.fine_grained)::bigint AS fine_grained,
-      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(api|"api"|''api'')[ \t\r]*$' OR t.scopes ~ '^\s*(---)?\s*(\[\s*\])?\s*$')), 0)::bigint AS api,
-      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(sudo|"sudo"|''sudo'')[ \t\r]*$')), 0)::bigint AS sudo,
-      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(admin_mode|"admin_mode"|''admin_mode'')[ \t\r]*$')), 0)::bigint AS admin_mode
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(api|"api"|''api'')[ \t\r]*$|^(---)?[ \t]*\[([^]]*,)?[ \t]*:?(api|"api"|''api'')[ \t]*[],]' OR t.scopes ~ '^\s*(---)?\s*(\[\s*\])?\s*$')), 0)::bigint AS api,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(sudo|"sudo"|''sudo'')[ \t\r]*$|^(---)?[ \t]*\[([^]]*,)?[ \t]*:?(sudo|"sudo"|''sudo'')[ \t]*[],]')), 0)::bigint AS sudo,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(admin_mode|"admin_mode"|''admin_mode'')[ \t\r]*$|^(---)?[ \t]*\[([^]]*,)?[ \t]*:?(admin_mode|"admin_mode"|''admin_mode'')[ \t]*[],]')), 0)::bigint AS admin_mode
     FROM (
       SELECT
         t.kind,
@@ -2499,9 +2499,9 @@ SELECT
       sum(t.revoked)::bigint AS revoked,
       sum(t.owner_inactive)::bigint AS owner_inactive,
       sum(t.fine_grained)::bigint AS fine_grained,
-      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(api|"api"|''api'')[ \t\r]*$' OR t.scopes ~ '^\s*(---)?\s*(\[\s*\])?\s*$')), 0)::bigint AS api,
-      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(sudo|"sudo"|''sudo'')[ \t\r]*$')), 0)::bigint AS sudo,
-      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(admin_mode|"admin_mode"|''admin_mode'')[ \t\r]*$')), 0)::bigint AS admin_mode
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(api|"api"|''api'')[ \t\r]*$|^(---)?[ \t]*\[([^]]*,)?[ \t]*:?(api|"api"|''api'')[ \t]*[],]' OR t.scopes ~ '^\s*(---)?\s*(\[\s*\])?\s*$')), 0)::bigint AS api,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(sudo|"sudo"|''sudo'')[ \t\r]*$|^(---)?[ \t]*\[([^]]*,)?[ \t]*:?(sudo|"sudo"|''sudo'')[ \t]*[],]')), 0)::bigint AS sudo,
+      COALESCE(sum(t.active) FILTER (WHERE (t.scopes ~ '(?n)^[ \t]*-[ \t]+:?(admin_mode|"admin_mode"|''admin_mode'')[ \t\r]*$|^(---)?[ \t]*\[([^]]*,)?[ \t]*:?(admin_mode|"admin_mode"|''admin_mode'')[ \t]*[],]')), 0)::bigint AS admin_mode
     FROM (
       SELECT
         t.kind,
@@ -5002,7 +5002,7 @@ COPY (
     WHERE d.provisioned_by_group_id IN (SELECT id FROM chosen_groups))
   )
   AND t.name LIKE CAST('%' AS text)
-  AND (t.scopes ~ CAST( E'(?n)^[ \\t]*-[ \\t]+:?(api|"api"|''api'')[ \\t\\r]*$' AS text) OR t.scopes ~ CAST( E'^\\s*(---)?\\s*(\\[\\s*\\])?\\s*$' AS text))
+  AND (t.scopes ~ CAST( E'(?n)^[ \\t]*-[ \\t]+:?(api|"api"|''api'')[ \\t\\r]*$|^(---)?[ \\t]*\\[([^]]*,)?[ \\t]*:?(api|"api"|''api'')[ \\t]*[],]' AS text) OR t.scopes ~ CAST( E'^\\s*(---)?\\s*(\\[\\s*\\])?\\s*$' AS text))
   AND NOT t.impersonation
   AND (t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date))) OR t.revoked IS NOT TRUE AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)))
     GROUP BY t.expires_at, t.id >> 16

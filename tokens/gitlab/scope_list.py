@@ -25,4 +25,5 @@ def scopes_of(stored: str) -> tuple[str, ...]:
         return (DEFAULT,)
     if not isinstance(listed, list) or not all(isinstance(scope, str) for scope in listed):
         return (" ".join(stored.split()),)
-    return tuple(scope.removeprefix(":") for scope in listed)
+    # Ruby takes `:"sudo"` for a symbol, YAML for a text with quotes.
+    return tuple(scope[1:].strip("\"'") if scope.startswith(":") else scope for scope in listed)

@@ -38,8 +38,12 @@ OF_ADMINISTRATORS = frozenset({"admin_mode", "read_service_ping", "sudo"})
 DEFAULT = "api"
 """What GitLab takes an empty list for."""
 
-# A list as Rails writes it as YAML, an item a line: `- api`, `- :api`, `- "api"`. GitLab takes an empty one for `api`.
-SCOPE_ITEM = r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
+# A list as Rails writes it as YAML, an item a line: `- api`, `- :api`, `- "api"`; or in one line: `[api, sudo]`. GitLab
+# takes an empty one for `api`.
+SCOPE_ITEM = (
+    r"""(?n)^[ \t]*-[ \t]+:?({scope}|"{scope}"|'{scope}')[ \t\r]*$"""
+    r"""|^(---)?[ \t]*\[([^]]*,)?[ \t]*:?({scope}|"{scope}"|'{scope}')[ \t]*[],]"""
+)
 EMPTY_SCOPES = r"^\s*(---)?\s*(\[\s*\])?\s*$"
 
 # Millions of tokens have a few hundred lists of scopes, so the lists are taken apart and not the tokens' own.
