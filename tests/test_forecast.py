@@ -219,6 +219,17 @@ def test_a_membership_whose_end_is_past_goes_in_the_next_night(
     assert said("check", "--warn", "7d")[0] == 5
 
 
+def test_memberships_that_go_with_their_bot_before_they_end_do_not_end(gitlab_database: Address) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        bot = make_user(connection, user_type=6)
+        for days in (5, 15):
+            make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at=after(days))
+        make_token(connection, user_id=bot)
+    for selection in (EVERYTHING, replace(EVERYTHING, kinds=frozenset({Kind.GROUP}))):
+        found = forecast(gitlab_database, selection, 30)
+        assert [(day.day, day.memberships) for day in found.days] == [(after(5), 1)]
+
+
 @pytest.mark.usefixtures("tokens")
 def test_memberships_have_a_row_of_their_own(said: Callable[..., tuple[int, str, str]]) -> None:
     lines = said("forecast", "--by", "day", "--until", "10d")[1].splitlines()

@@ -1797,12 +1797,18 @@ SELECT t.expires_at::text AS expires_at,
     GROUP BY t.expires_at, 2;
 
 -- forecast
-SELECT GREATEST(m.expires_at, CAST($1 AS date))::text AS expires_at, count(*) AS memberships
-    FROM public.members m
-    JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
-    WHERE m.requested_at IS NULL
-      AND m.expires_at <= CAST($2 AS date)
-      
+SELECT ended.night::text AS expires_at, count(*) AS memberships
+    FROM (
+      SELECT
+        GREATEST(m.expires_at, CAST($1 AS date)) AS night,
+        rank() OVER (PARTITION BY m.user_id ORDER BY GREATEST(m.expires_at, CAST($1 AS date))) AS place
+      FROM public.members m
+      JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
+      WHERE m.requested_at IS NULL
+        AND m.expires_at <= CAST($2 AS date)
+        
+    ) ended
+    WHERE ended.place = 1
     GROUP BY 1;
 
 -- breakdown, check, report, extend, remove, revoke

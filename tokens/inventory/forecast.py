@@ -56,22 +56,29 @@ BY_OWNER = """
 IN_WINDOW = "AND t.expires_at BETWEEN CAST(%(first)s AS date) AND CAST(%(last)s AS date)"
 NOT_REVOKED = "AND t.revoked IS NOT TRUE"
 
-# GitLab deletes the bot with the membership, whatever date its tokens have: in the next night where that date is past.
+# GitLab deletes the bot with its first membership that ends, whatever date its tokens have: in the next night where
+# that date is past. Those that would end later go with the bot.
 MEMBERSHIPS = """
-    SELECT GREATEST(m.expires_at, CAST(%(first)s AS date))::text AS expires_at, count(*) AS memberships
-    FROM public.members m
-    JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
-    WHERE m.requested_at IS NULL
-      AND m.expires_at <= CAST(%(last)s AS date)
-      {of_these}
+    SELECT ended.night::text AS expires_at, count(*) AS memberships
+    FROM (
+      SELECT
+        GREATEST(m.expires_at, CAST(%(first)s AS date)) AS night,
+        rank() OVER (PARTITION BY m.user_id ORDER BY GREATEST(m.expires_at, CAST(%(first)s AS date))) AS place
+      FROM public.members m
+      JOIN public.users u ON u.id = m.user_id AND u.user_type = 6
+      WHERE m.requested_at IS NULL
+        AND m.expires_at <= CAST(%(last)s AS date)
+        {of_these}
+    ) ended
+    WHERE ended.place = 1
     GROUP BY 1
 """
 WITH_TOKENS = """AND EXISTS (
-        SELECT
-        FROM public.personal_access_tokens t
-        WHERE t.user_id = u.id
-          AND {condition}
-      )"""
+          SELECT
+          FROM public.personal_access_tokens t
+          WHERE t.user_id = u.id
+            AND {condition}
+        )"""
 
 
 class Interval(StrEnum):
