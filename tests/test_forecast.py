@@ -746,6 +746,15 @@ def test_each_token_is_a_line_or_a_series_up_to_a_limit(
     assert complaint.startswith("--each would show more than 1 tokens, which is too much for monitoring: choose fewer")
 
 
+def test_the_farthest_date_has_a_series(gitlab_database: Address, said: Callable[..., tuple[int, str, str]]) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        person = make_user(connection, username="erika")
+        for day in ("15000-01-01", "5874800-12-31", "infinity"):
+            make_token(connection, user_id=person, expires_at=day, name=day)
+    series = series_of(said("check", "--each", "--output", "prometheus")[1])
+    assert [name for *_, name in series] == ["15000-01-01", "5874800-12-31"]
+
+
 def series_of(text: str) -> Iterator[tuple[str, ...]]:
     """The labels of each series of a single token."""
     for family in text_string_to_metric_families(text):

@@ -74,7 +74,7 @@ EACH = f"""
     ORDER BY {ENDS_ON}, t.id
     LIMIT CAST(%(each_most)s AS bigint) + 1
 """  # noqa: S608 - constants
-FOR_EVER = 3_660_000  # days, ten thousand years
+FOR_EVER = 2_145_000_000  # days, nearly to the last date of PostgreSQL
 
 
 @dataclass(frozen=True)
