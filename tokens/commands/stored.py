@@ -163,6 +163,8 @@ def _undo(
     handling: Handling,
     report: RunReport,
 ) -> Ending:
+    if not (handling.dry_run or handling.store):
+        beginning.check_idle(site.address)  # the plan of many tokens takes long
     with environment.announced("Making the plan"):
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
     report.instance = known(report.instance, found.plan)

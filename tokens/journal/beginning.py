@@ -36,6 +36,7 @@ def check_beforehand(
     if not recorded:
         if alone:
             check_alone(address, kind, four_eyes=four_eyes)
+            check_idle(address)
         return
     with database.reading(address) as connection:
         readable = True
@@ -127,16 +128,16 @@ def begin_unrecorded(address: Address, kind: RunKind, *, four_eyes: bool = False
         Refused: a run that is recorded is under way.
     """
     check_alone(address, kind, four_eyes=four_eyes)
+    check_idle(address)
     return Recorder()
 
 
 def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> None:
-    """Refuse what one person plans and carries out, before anybody is asked: it takes two, or a run is under way.
+    """Refuse what one person plans and carries out, where that takes two, before anybody is asked.
 
     Raises:
         DatabaseError: see `tokens.errors`.
         FourEyes: with what to do instead.
-        Refused: another run is under way.
         JournalOutdated, JournalUntrusted, Refused: there is a journal that cannot be read, and it may demand two.
     """
     if four_eyes:
@@ -144,6 +145,11 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
     with database.reading(address) as connection:
         if installation.has_settings(connection):
             settings.check_alone(connection, kind)
+
+
+def check_idle(address: Address) -> None:
+    """Refuse while a run is under way that shows signs of life, as far as this role may read that."""
+    with database.reading(address) as connection:
         if installation.is_readable(connection):
             attempts.check_idle(connection)
 
