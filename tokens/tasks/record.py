@@ -187,13 +187,14 @@ def evidence() -> None:
 
     A line of JSON for each run: who planned it, who carried it out, when and why,
     what the instance demanded of tokens then, how many tokens had which date
-    before and after, and how many of them had it in the end. Below it are its
-    rows, and the entries of the chain that proves them. There is no token, digest
-    or e-mail address in it, unless a name or a reason has one.
+    before and after, and how many of them had it in the end: null where an attempt
+    was broken off. Below it are its rows, and the entries of the chain that proves
+    them. There is no token, digest or e-mail address in it, unless a name or a
+    reason has one.
 
-    FILE.check.py is some sixty lines of Python. They check the file without this
-    tool, and name what was changed, removed or added. Read them before you run
-    them.
+    FILE.check.py is some three hundred lines of Python. They check the file without
+    this tool, and name what was changed, removed or added. Read them before you
+    run them.
     --sign-key signs the file with ssh-keygen. Who has the public key checks it
     with ssh-keygen -Y verify -n gitlab-tokens-evidence.
 
