@@ -366,7 +366,11 @@ def test_output_json_is_one_document_and_nothing_else(some: Instance) -> None:
     assert some.facts(*words, "--dry-run") == {
         "plan": {
             "kind": "extend",
-            "selection": {"expires": [str(SOON)], "state": ["active"]},
+            "selection": {
+                "expires": [str(SOON)],
+                "kind": ["personal", "project", "group", "service-account", "other"],
+                "state": ["active"],
+            },
             "tokens": 60,
             "kinds": [{"kind": "personal", "state": "active", "tokens": 60, "selected": True}],
             "moves": [{"old_expires_at": str(SOON), "new_expires_at": str(LATER), "tokens": 60}],

@@ -197,7 +197,7 @@ class Selection:
         }
         named: dict[str, object] = {
             "expires": [_shown(expires) for expires in self.expires],
-            "kind": self._kinds_named(),
+            "kind": None if self.kinds is None and not self.others else self.kinds_meant,
             "state": [state.value for state in State if state in self.states],
             "user": list(self.users),
             "group": list(self.groups),
@@ -212,9 +212,9 @@ class Selection:
         }
         return {option: value for option, value in named.items() if value is not None and value != []}
 
-    def _kinds_named(self) -> list[str] | None:
-        if self.kinds is None and not self.others:
-            return None
+    @property
+    def kinds_meant(self) -> list[str]:
+        """The kinds that are chosen by their names for `--kind`, also where none was named."""
         kinds = EVERY_KIND - {Kind.IMPERSONATION} if self.kinds is None else self.kinds
         return [
             *(kind.value for kind in Kind if kind in kinds),

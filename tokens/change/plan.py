@@ -293,7 +293,8 @@ def make_plan(
         more += read_gaps(connection, schema)
     return Plan(
         kind,
-        selection.as_dict(),
+        # Who reads it later does not know which kinds are meant where none is named.
+        {**selection.as_dict(), "kind": selection.kinds_meant},
         change,
         chunks,
         # No option takes in what is revoked already.

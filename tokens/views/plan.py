@@ -18,6 +18,7 @@ from tokens.terminal import tables
 from tokens.terminal.printable import printable
 from tokens.views.history_columns import CHANGES
 from tokens.views.left_out import left_out
+from tokens.views.run_in_words import selection_in_words
 from tokens.views.times import near, plain, when
 
 MOST_MOVES = 20  # lines; --output json has all of them
@@ -84,7 +85,7 @@ def title_to_apply(found: Application, instance: Instance, columns: int | None) 
     stored, tokens = found.stored, found.tokens
     rest = "" if tokens == stored.tokens else f" (of {stored.tokens:,})"
     title = f"Run {stored.id}, to {deed(found.plan, tokens)}{rest} on {instance}\nPlanned {_origin(stored, columns)}"
-    return f"{title}\n{_undone(found.undone, columns)}" if found.undone else title
+    return f"{title}\n{_undone(found.undone, columns) if found.undone else _selected(stored)}"
 
 
 def title_to_undo(found: Undo, instance: Instance, columns: int | None) -> str:
@@ -121,6 +122,10 @@ def listed_as_dicts(listed: Iterable[TokenOutcome]) -> list[dict[str, Any]]:
 
 def _undone(stored: StoredRun, columns: int | None) -> str:
     return f"Run {stored.id}, {stored.kind}, was planned {_origin(stored, columns)}"
+
+
+def _selected(stored: StoredRun) -> str:
+    return f"Selected: {printable(selection_in_words(stored))}"
 
 
 def _origin(stored: StoredRun, columns: int | None) -> str:
