@@ -283,6 +283,7 @@ def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None
         "3 tokens were held by another session to the end. → to see them: gitlab-tokens history --run 1 "
         "→ to go on: gitlab-tokens apply --run 1 → to take it back: gitlab-tokens undo --run 1"
     )
+    assert done.stdout.endswith("Recorded as run 1.\n"), "how to take it back is said once"
     assert instance.counts() == {str(LATER): 57, str(SOON): 3}
     assert history(instance, 1)["state"] == "partial"
     out = instance.done("apply", "--run", 1, "--yes")

@@ -147,7 +147,9 @@ def _conclude(
     if course.recounted is not None:
         report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
     if run is not None:
-        report.say(f"Recorded as run {run}.{next_steps.to_take_back(run, kind, reversible=reversible)}")
+        # Where tokens are left, the last line says it.
+        take_back = next_steps.to_take_back(run, kind, reversible=reversible and not end.locked)
+        report.say(f"Recorded as run {run}.{take_back}")
     lost, passed_over = course.lost(address), list(_passed_over(end, course.plan))
     if not lost and not passed_over:
         return DONE
