@@ -28,7 +28,7 @@ from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.runs import resume
 from tokens.address import Address
-from tokens.commands import change
+from tokens.commands import change, stored
 from tokens.commands.options.handling import GUARDS
 from tokens.counts import counted
 from tokens.errors import ExitStatus
@@ -291,6 +291,7 @@ def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None
     assert instance.counts() == {str(LATER): 60}
     run = history(instance, 1)
     assert (run["state"], run["changed"], run["locked"], len(run["attempts"])) == ("done", 60, 0, 2)
+    assert instance.value("SELECT recounted FROM token_tasks.runs") == 60, "each attempt has counted its own"
 
 
 @pytest.mark.parametrize(
@@ -919,8 +920,10 @@ def test_a_second_change_is_refused_while_one_is_under_way_and_leaves_nothing_be
         "VALUES (1, 1, '{}', 'elsewhere', '0')",
     )
     monkeypatch.setattr(change, "make_plan", pytest.fail)  # it may take long, and would be for nothing
-    for words in ([], ["--no-journal"]):
-        done = instance.run(*EXTEND, "--yes", *words)
+    monkeypatch.setattr(stored, "plan_to_undo", pytest.fail)
+    monkeypatch.setattr(stored, "plan_to_apply", pytest.fail)
+    for words in (EXTEND, (*EXTEND, "--no-journal"), ("undo", "--run", 1), ("apply", "--run", 1)):
+        done = instance.run(*words, "--yes")
         assert done.returncode == 3
         assert "Run 1 (extend) is under way" in done.stderr
     assert instance.value("SELECT count(*) FROM token_tasks.runs") == 1

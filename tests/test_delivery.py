@@ -676,10 +676,14 @@ def test_the_journal_has_the_name_of_a_commands_program_alone(command: str, prog
     ("command", "shown"),
     [
         ("VAULT_TOKEN=secret vault kv put x token=-", "VAULT_TOKEN=… vault kv put x token=-"),
-        ('A=\'a b\' B="c \\" d"e C=\\ f tool x=y', "A=… B=… C=… tool x=y"),
+        ('A=\'a b\' B="c \\" d"e C=\\ f tool x=y', "A=… B=… C=… tool x=…"),
         ("A=$(cat /x) B=`cat /y` C= D=e tool", "A=… B=… C= D=… tool"),
         ("cd /x && A=secret tool; export B=secret; (C=secret tool)", "cd /x && A=… tool; export B=…; (C=… tool)"),
-        ("env -i tool | env -i A=secret tool > x=y", "env -i tool | env -i A=… tool > x=y"),
+        ("env -i tool | env -i A=secret tool > x=y", "env -i tool | env -i A=… tool > x=…"),
+        ("if true; then A=secret tool; fi", "if true; then A=… tool; fi"),
+        ("env -u B A=${C:-two words} tool", "env -u B A=… tool"),
+        ("sh -c 'A=secret tool'", "sh -c 'A=… tool'"),
+        ("A=$B tool --c=d e=/x", "A=$B tool --c=d e=…"),
         ('vault kv put "secret/$TOKENS_ACCOUNT" token=-', 'vault kv put "secret/$TOKENS_ACCOUNT" token=-'),
     ],
 )

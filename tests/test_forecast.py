@@ -689,6 +689,18 @@ def test_a_token_that_goes_with_its_bot_before_its_own_mail_is_one_that_nobody_i
     assert unwarned_of(gitlab_database, said) == {"undated", "far", "mail on that day"}
 
 
+def test_a_mail_that_comes_an_hour_after_the_end_warns_nobody(
+    gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        owner = make_user(connection)
+        for days in (1, 2):
+            make_token(connection, user_id=owner, name=f"in {days}", expires_at=after(days))
+    listed = json.loads(said("list", "--columns", "name,flags", "--output", "json")[1])["tokens"]
+    assert [token["name"] for token in listed if "nobody-warned" in token["flags"]] == ["in 1"]
+    assert sum(kind.unwarned for kind in gauges(gitlab_database, WORKING).kinds) == 1
+
+
 def test_a_notice_of_an_earlier_date_warns_nobody(
     gitlab_database: Address, said: Callable[..., tuple[int, str, str]]
 ) -> None:

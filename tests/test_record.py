@@ -20,6 +20,7 @@ from tests.testbed.runs import (
     apply,
     begin_run,
     dates,
+    execute,
     install,
     plan_of,
     query,
@@ -128,8 +129,10 @@ def test_a_run_elsewhere_counts_as_dead_after_a_while_without_a_sign_of_life(add
     set_back(address, 1)
     with pytest.raises(Refused, match=r"last sign of life, 1 second ago\.$"):
         resume(address, number)
+    execute(address, "UPDATE token_tasks.runs SET recounted = 7")
     set_back(address, PATIENCE + 1)
     resume(address, number)
+    assert query(address, "SELECT recounted FROM token_tasks.runs") == [(None,)], "nothing counted what this one did"
     why = query(address, "SELECT stopped_because FROM token_tasks.attempts ORDER BY number")
     ended = "SELECT extract(epoch FROM now() - ended_at) FROM token_tasks.attempts WHERE number = 1"
     assert query(address, ended)[0][0] > PATIENCE, "with its last sign of life"

@@ -484,6 +484,13 @@ def test_a_delivery_that_fails_is_taken_back_and_the_others_go_on(gitlab: Instan
     assert (document["run"], document["results"]) == (1, [])
 
 
+def test_a_nightly_rotation_of_an_account_ends_well_where_it_has_nothing_to_do(gitlab: Instance) -> None:
+    nightly = ("--service-account", "inventory", "--within", "30d", "--yes", "--deliver", "command:cat > /dev/null")
+    assert gitlab.run(*nightly).returncode == 0
+    again = gitlab.run(*nightly)
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "No token is selected: there is nothing to do.")
+
+
 def test_a_token_that_somebody_was_faster_with_is_left_alone(gitlab: Instance, gate: Gate) -> None:
     more_accounts(gitlab, 1)
     process = gitlab.start("--within", "30d", "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")

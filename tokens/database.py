@@ -23,7 +23,7 @@ from psycopg.rows import namedtuple_row, tuple_row
 from tokens.address import Address
 from tokens.driver import login, rows_of, send_begin, set_configs
 from tokens.errors import ConnectionLost, DatabaseError, Refused, TokensError
-from tokens.failures import CURES, TIMEOUTS, ask_for_cures, how_to_reset, identifier, one_line, translated
+from tokens.failures import CURES, STOOD_STILL, TIMEOUTS, ask_for_cures, how_to_reset, identifier, one_line, translated
 
 CANCELLING = 3.0  # seconds
 # Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room. What
@@ -236,7 +236,7 @@ class Connection:
 
     def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
         # What a server says at the end of a session that waits comes as a notice, and then the line is dead.
-        if notice.sqlstate in TIMEOUTS:
+        if notice.sqlstate in (STOOD_STILL, *TIMEOUTS):
             self._ended_by = notice.sqlstate
 
 

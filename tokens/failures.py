@@ -27,10 +27,10 @@ from tokens.errors import (
 
 OF_NAMES = ("42P01", "42883", "42704", "3F000")  # no such table, function, type, schema
 
-# The timeouts that end a session, by what the server calls their end.
 # idle_in_transaction_session_timeout, which is our own in every transaction (`driver.SETTINGS`).
 STOOD_STILL = "25P03"
 
+# The other timeouts that end a session, by what the server calls their end.
 TIMEOUTS = {
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",

@@ -1328,11 +1328,11 @@ DECLARE "stream_1" CURSOR FOR
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        END) < LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
         SELECT min(m.expires_at)
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
-      ) END, CAST('infinity' AS date))
+      ) END)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
@@ -2290,7 +2290,7 @@ SELECT
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 0 AND true
           THEN GREATEST(t.expires_at - 7, (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (t.expire_notification_delivered AND t.expires_at <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 7), false
       ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
@@ -2385,7 +2385,7 @@ WITH accounts AS MATERIALIZED (
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
@@ -2824,7 +2824,7 @@ WITH accounts AS MATERIALIZED (
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
@@ -2944,7 +2944,7 @@ WITH accounts AS MATERIALIZED (
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       )) IN (
           SELECT user_id, impersonation, unknown, unannounced FROM unwarned
@@ -4178,11 +4178,11 @@ DECLARE "stream_1" CURSOR FOR
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        END) < LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
         SELECT min(m.expires_at)
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
-      ) END, CAST('infinity' AS date))
+      ) END)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true
@@ -4268,7 +4268,7 @@ WITH accounts AS MATERIALIZED (
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
@@ -4508,7 +4508,7 @@ WITH accounts AS MATERIALIZED (
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       ) AS unannounced,
         count(*) FILTER (WHERE LEAST(t.expires_at, going.day) <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7) AS week,
@@ -4634,7 +4634,7 @@ WITH accounts AS MATERIALIZED (
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       )) IN (
           SELECT user_id, impersonation, unknown, unannounced FROM unwarned
@@ -7541,11 +7541,11 @@ SELECT
         LEAST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        END) < LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
         SELECT min(m.expires_at)
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
-      ) END, CAST('infinity' AS date))
+      ) END)
         OR (t.expire_notification_delivered AND t.expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) + 7), false
       ) OR CASE
         WHEN t.impersonation OR t.revoked IS NULL THEN true

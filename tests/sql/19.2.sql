@@ -1356,11 +1356,11 @@ DECLARE "stream_1" CURSOR FOR
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        END) < LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
         SELECT min(m.expires_at)
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
-      ) END, CAST('infinity' AS date))
+      ) END)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -2449,7 +2449,7 @@ SELECT
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 0 AND true
           THEN GREATEST(t.expires_at - 7, (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= (SELECT CAST(now() AT TIME ZONE 'UTC' AS date)) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -2545,7 +2545,7 @@ WITH accounts AS MATERIALIZED (
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -3012,7 +3012,7 @@ WITH accounts AS MATERIALIZED (
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -3133,7 +3133,7 @@ WITH accounts AS MATERIALIZED (
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -4658,11 +4658,11 @@ DECLARE "stream_1" CURSOR FOR
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        END) < LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
         SELECT min(m.expires_at)
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
-      ) END, CAST('infinity' AS date))
+      ) END)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -4796,7 +4796,7 @@ WITH accounts AS MATERIALIZED (
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -5034,7 +5034,7 @@ WITH accounts AS MATERIALIZED (
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -5161,7 +5161,7 @@ WITH accounts AS MATERIALIZED (
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(going.day, CAST('infinity' AS date))
+        END) < LEAST(t.expires_at, going.day)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)
@@ -8273,11 +8273,11 @@ SELECT
         END, CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date) + 0 AND true
           THEN GREATEST(t.expires_at - 7, CAST(now() AT TIME ZONE 'UTC' AS date) + 1)
-        END) < COALESCE(CASE WHEN u.user_type = 6 THEN (
+        END) < LEAST(t.expires_at, CASE WHEN u.user_type = 6 THEN (
         SELECT min(m.expires_at)
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
-      ) END, CAST('infinity' AS date))
+      ) END)
         OR (CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.seven_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 7)
         OR (CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.thirty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 30)
         OR (CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) <= CAST(now() AT TIME ZONE 'UTC' AS date) AND t.expires_at <= CAST(t.sixty_days_notification_sent_at AT TIME ZONE 'UTC' AS date) + 60)

@@ -110,12 +110,14 @@ def _without_effect(survey: Survey, options: RotateOptions) -> Iterator[str]:
 
 def _left_out(survey: Survey) -> Iterator[str]:
     """Why tokens are left out, each by itself; but a name may have many that are revoked, one for each rotation."""
-    revoked = [one.id for one in survey.found if one.id in survey.obstacles and one.state is State.REVOKED]
-    several = revoked if len(revoked) > 1 else []
-    if several:
-        tokens, ids = counted(len(several), "token"), first_few(several, MOST_NAMED)
+    reasons = dict(survey.obstacles)
+    revoked = [one.id for one in survey.found if one.id in reasons and one.state is State.REVOKED]
+    if len(revoked) > 1:
+        for id_ in revoked:
+            del reasons[id_]
+        tokens, ids = counted(len(revoked), "token"), first_few(revoked, MOST_NAMED)
         yield f"Left out: {tokens} that are revoked, and so get no successor (id {ids})."
-    yield from (f"Left out: {reason}" for id_, reason in survey.obstacles.items() if id_ not in several)
+    yield from (f"Left out: {reason}" for reason in reasons.values())
 
 
 def _explain_nothing(survey: Survey, options: RotateOptions, report: RunReport) -> tuple[str, ...]:

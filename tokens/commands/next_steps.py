@@ -33,6 +33,8 @@ def to_take_back(run: int, kind: RunKind, *, reversible: bool = True) -> str:
 
 def to_resume(run: int, purpose: str, options: Sequence[str]) -> str:
     """How a run of rotations is gone on with; `purpose` says what for, `options` which have to be given as before."""
-    *others, last = options or ("",)
-    same = f"{', '.join(others)} and {last}" if others else last
-    return to_type(f"{purpose}, with the same {same}" if same else purpose, "rotate", "--resume", run)
+    if options:
+        *others, last = options
+        same = f"{', '.join(others)} and {last}" if others else last
+        purpose = f"{purpose}, with the same {same}"
+    return to_type(purpose, "rotate", "--resume", run)

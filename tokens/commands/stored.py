@@ -81,6 +81,8 @@ def _apply(
     handling: Handling,
     report: RunReport,
 ) -> Ending:
+    if not (handling.dry_run or handling.csv):
+        beginning.check_idle(site.address)
     try:
         with environment.announced("Reading the plan"):
             found = plan_to_apply(site.address, run, release=site.release)
@@ -163,8 +165,9 @@ def _undo(
     handling: Handling,
     report: RunReport,
 ) -> Ending:
-    if not (handling.dry_run or handling.store):
-        beginning.check_idle(site.address)  # the plan of many tokens takes long
+    if not (handling.dry_run or handling.store):  # the plan of many tokens takes long
+        beginning.check_alone(site.address, RunKind.UNDO, four_eyes=handling.four_eyes)
+        beginning.check_idle(site.address)
     with environment.announced("Making the plan"):
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
     report.instance = known(report.instance, found.plan)
@@ -181,7 +184,6 @@ def _undo(
     if handling.store:
         recording.store(environment, site.address, found.plan, who, handling, report)
         return DONE
-    beginning.check_alone(site.address, RunKind.UNDO, four_eyes=handling.four_eyes)
     if not agreed(environment, handling, deed, found.tokens, report.instance):
         report.say("Nothing was changed.")
         return DONE

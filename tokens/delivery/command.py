@@ -26,9 +26,12 @@ BY_ID = re.compile(r"\bTOKENS_(OLD_ID|ID)\b")
 PLACEHOLDER = re.compile(r"(?<!\$)\{(account|token_id|TOKENS_[A-Z_]+)\}")
 FILLED_IN = {"account": "TOKENS_ACCOUNT", "token_id": "TOKENS_OLD_ID"}  # by `file:`, and the variables for the same
 
-ASSIGNED = r"[A-Za-z_]\w*\+?="
-VALUE = r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\([^()]*\)|`[^`]*`|[^\s;&|<>()'"\\`])+(?=[\s;&|<>)]|$)"""
-ASSIGNMENTS = re.compile(rf"(?:^|[;&|({{\n]|\b(?:env|export|sudo)(?:\s+-\S+)*\s)(?:\s*{ASSIGNED}(?:{VALUE})?)+")
+# A word that may be an assignment, wherever it stands. What is taken from a variable or standard input is no secret.
+VALUE = (
+    r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\{[^}]*\}|\$\([^()]*\)|`[^`]*`|[^\s;&|<>()'"\\`])+"""
+    r"""(?=[\s;&|<>()'"`]|$)"""
+)
+ASSIGNMENT = re.compile(rf"""(?<![^\s;&|({{}}`'"])([A-Za-z_]\w*\+?=)(?!-(?:\s|$)|"?\$\w)({VALUE})""")
 
 # What may differ from token to token, or keep one beside another. Some of our variables are the same for many tokens.
 VARIES = re.compile(r"\$(?!\{?TOKENS_(RUN|SCOPES|EXPIRES_AT)\b)|[`\n]|>>|\btee\s+(-\w*a|--append)")
@@ -173,7 +176,7 @@ def without_values(command: str) -> str:
     >>> without_values("VAULT_TOKEN=s3cret vault kv put secret/x token=-")
     'VAULT_TOKEN=… vault kv put secret/x token=-'
     """
-    return ASSIGNMENTS.sub(lambda found: re.sub(f"({ASSIGNED}){VALUE}", r"\1…", found[0]), command)
+    return ASSIGNMENT.sub(r"\1…", command)
 
 
 def check_command(option: str, command: str) -> None:

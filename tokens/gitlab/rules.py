@@ -214,7 +214,8 @@ def without_notice(schema: Schema, release: tuple[int, int] | None, bot_goes_on:
         for _, rule in in_force(release)
         if rule.effect is Effect.NOTICE and rule.name != "expired"
     ]
-    warned = [f"LEAST({', '.join(coming)}) < COALESCE({bot_goes_on}, CAST('infinity' AS date))"]
+    # It ends at 00:00 UTC, and the mail of that day comes later.
+    warned = [f"LEAST({', '.join(coming)}) < LEAST(t.expires_at, {bot_goes_on})"]
     for column, days in DAYS_AHEAD.items():
         if schema.has(TOKENS, column):
             sent = f"CAST(t.{column} AT TIME ZONE 'UTC' AS date)"

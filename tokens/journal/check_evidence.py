@@ -262,7 +262,7 @@ def in_order(facts):
     return {**facts, "moves": sorted(facts["moves"], key=lambda move: json.dumps(move, sort_keys=True))}
 
 
-def check(head, *lines):
+def check(head="", *lines):
     runs, rows, entries, end = read(lines)
     journal = Journal(entries.pop(0))
     faults = list(journal.faults)

@@ -55,9 +55,10 @@ class Survey:
     """What there is to rotate, and what stands in the way.
 
     `found` are the tokens that are meant, the nearest to today first; `widened` says that none was near, so that these
-    are all of the kind. Where there are none `others` are those of other kinds with that name or account, else those
-    of other states, and `why` is the reason. `unknown_ids` are those of the selection that no token has. `obstacles`
-    say by the ids of those found why they cannot be rotated; of one that is meant alone its plan says so.
+    are all of the kind. Where there are none `others` are those of other kinds with that name or account, else, of a
+    token that is named, those of other states; `why` is the reason. `unknown_ids` are those of the selection that no
+    token has. `obstacles` say by the ids of those found why they cannot be rotated; of one that is meant alone its plan
+    says so.
 
     `plan` is for the tokens that the question alone decides on, None where a person has to choose or none is left;
     `fault` is why there are no plan or obstacles. `remaining` is the plan rotation by rotation, or what is left of

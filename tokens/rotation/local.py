@@ -212,11 +212,12 @@ class LocalBackend:
         if not question.named:
             return ()
         search = question.search
-        of_all_kinds = replace(search.selection, kinds=frozenset(Kind))
-        of_all_states = replace(of_all_kinds, states=frozenset(State))
-        return candidate.find(self._address, replace(search, selection=of_all_kinds)) or candidate.find(
-            self._address, replace(search, selection=of_all_states)
-        )
+        selection = replace(search.selection, kinds=frozenset(Kind))
+        found = candidate.find(self._address, replace(search, selection=selection))
+        if found or search.token is None:
+            return found
+        selection = replace(selection, states=frozenset(State))
+        return candidate.find(self._address, replace(search, selection=selection))
 
     def _planned(self, survey: Survey, question: Question, candidates: Sequence[Candidate]) -> Survey:
         try:

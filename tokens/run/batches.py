@@ -169,7 +169,7 @@ def _end(workers: Sequence[Worker], threads: Sequence[threading.Thread]) -> None
     _join(threads)
     for worker, thread in zip(workers, threads, strict=True):
         if thread.is_alive():
-            worker.cancel()
+            threading.Thread(target=worker.cancel, daemon=True).start()  # a server that is frozen takes its time
     _join(threads)
 
 

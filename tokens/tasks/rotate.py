@@ -121,8 +121,8 @@ def rotate() -> None:
     Commands have TOKENS_ACCOUNT, TOKENS_NAME, TOKENS_NAME_SAFE, TOKENS_OLD_ID,
     TOKENS_ID, TOKENS_EXPIRES_AT, TOKENS_SCOPES and TOKENS_RUN in their
     environment. A token's name is any text. TOKENS_NAME_SAFE is the same name
-    made safe for a path, and different for each name. Put timeout 60 before a
-    command that may hang.
+    made safe for a path, and different for each name. Put timeout -s KILL 60
+    before a command that may hang.
 
     The token is in this process's memory and in what it is delivered to, nowhere
     else: not in an argument, a log, a traceback or the journal. db_key_base is
