@@ -4,7 +4,9 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import invoke
 
@@ -40,10 +42,7 @@ def _prefix(task: str) -> str:
 
 def is_invoke_running() -> bool:
     """Whether a program of Invoke's is on the stack: any other that imports us has streams of its own."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not invoke.Program.run.__code__:
-        frame = frame.f_back
-    return frame is not None
+    return _frame_of(invoke.Program.run) is not None
 
 
 def later_tasks() -> list[str]:
@@ -58,11 +57,17 @@ def _calls() -> tuple[str, list[str]]:
     Invoke tells nobody: they stand in a variable of its executor, which is above us on the stack. Where that is not as
     we know it, none are found.
     """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not invoke.Executor.execute.__code__:
-        frame = frame.f_back
+    frame = _frame_of(invoke.Executor.execute)
     calls = frame.f_locals.get("calls", []) if frame else []
     present = frame.f_locals.get("call") if frame else None
     position = next((number for number, call in enumerate(calls) if call is present), len(calls))
     present_name, *later = [str(call.called_as or call.task.name) for call in calls[position:]] or [""]
     return present_name, later
+
+
+def _frame_of(function: Callable[..., Any]) -> FrameType | None:
+    """The call of this function that is above us on the stack; None where there is none."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame
