@@ -1699,7 +1699,7 @@ SELECT ended.night::text AS expires_at, count(*) AS memberships
     WHERE ended.place = 1
     GROUP BY 1;
 
--- breakdown, check, report, extend, remove, revoke
+-- breakdown, check, report
 SELECT pg_catalog.set_config('enable_sort', 'off', true), pg_catalog.set_config('jit', 'off', true), pg_catalog.set_config('enable_parallel_hash', 'off', true), pg_catalog.set_config('parallel_tuple_cost', '0', true), pg_catalog.set_config('work_mem', '65536kB', true), pg_catalog.set_config('max_parallel_workers_per_gather', '2', true);
 
 -- breakdown
@@ -5867,7 +5867,7 @@ UPDATE token_tasks.runs r
     SET
       state = $1,
       finished_at = CASE WHEN $1 IN ('done', 'partial') THEN now() END,
-      recounted = CASE WHEN r.attempt = 1 THEN 0 ELSE r.recounted END + CAST($2 AS bigint),
+      recounted = $2,
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = $3 AND r.attempt = $4 AND r.state = 'running';
 

@@ -15,7 +15,7 @@ from tokens.address import Address
 from tokens.call import to_type
 from tokens.change.change import Change, Move
 from tokens.change.facts import Facts, read_facts_and_counts, read_superseded
-from tokens.change.kinds import KindCount
+from tokens.change.kinds import WORKERS, KindCount
 from tokens.change.notes import Concern, Note, left_out_superseded, notes, notes_on_ids
 from tokens.change.revocation import notes_on_ends, read_ends_and_counts
 from tokens.database import array_literal
@@ -342,7 +342,7 @@ def _read_ids(
 ) -> Iterator[tuple[ExpirationDate | None, TokenIds]]:
     """The ids of the selection, CHUNK of one old date at a time, in ascending order; those without a date come last."""
     found: defaultdict[bytes, list[tuple[int, array[int]]]] = defaultdict(list)
-    with connection.grouping():
+    with connection.grouping(WORKERS):
         # As COPY writes them, one date and block at a time in memory.
         for row in connection.stream_csv(once(IDS.format(condition=condition.sql)), **condition.parameters):
             day, block, distances = row.split(b",", 2)
