@@ -27,7 +27,7 @@ from tokens.run.update import NotAll, Update
 FEWEST = 50  # tokens that a transaction has, unless even they took too long for a statement
 MOST = 20_000
 RECOUNTED = 50_000  # tokens in one statement; it holds no rows
-TARGET = 0.08  # seconds that a transaction's tokens should take
+TARGET = 0.1  # seconds that a transaction's tokens should take
 LONGEST = 0.25  # a chunk that would take longer is cut in two first
 GROWTH = 2.0  # a transaction has at most this many times the tokens of the one before
 
@@ -138,10 +138,10 @@ class Share:
             self._met += sum(len(chunk.ids) for chunk in self._waiting)
             self._waiting.clear()
 
-    def begin_again(self) -> None:
-        """Let all chunks of the plan be there to take again, now for the recount."""
+    def begin_again(self, chunks: Iterable[Chunk]) -> None:
+        """Let these chunks be there to take, now for the recount."""
         with self._counting:
-            self._waiting = deque(self.plan.chunks)
+            self._waiting = deque(chunks)
 
     def count(self, outcomes: Sequence[ChunkOutcome]) -> None:
         """Count what has become of these chunks, for good, in a transaction that is committed."""
