@@ -172,6 +172,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the database tests on this PostgreSQL too: a folder with initdb, pg_ctl and postgres (repeatable)",
     )
     parser.addoption(
+        "--kills",
+        type=int,
+        default=17,
+        metavar="N",
+        help="how often test_durability.py kills a run on the newest PostgreSQL; with many take --timeout 0",
+    )
+    parser.addoption(
         "--update-golden", action="store_true", help="write the files that test_golden.py compares with anew"
     )
 

@@ -21,7 +21,6 @@ from tests.testbed.journal import assert_that_the_chain_holds
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS
 from tests.testbed.replication import restart
 from tests.testbed.runs import apply, begin_run, everything, execute, install, query, undo
-from tests.testbed.servers import is_newest
 from tokens.address import Address
 from tokens.change.change import Change
 from tokens.change.plan import CHUNK, RunKind, make_plan
@@ -33,8 +32,7 @@ from tokens.targets.demo.embedded import Server
 
 TOKENS = 6_000
 
-OFTEN = 9
-FEW = 4
+FEW = 4  # kills on a server that is not the newest: a proof there
 
 BOT = 6
 
@@ -278,11 +276,6 @@ def what_is_next(address: Address, change: tuple[str, ...] = EXTEND) -> tuple[st
 def to_undo(run: int, change: tuple[str, ...]) -> tuple[str, ...]:
     """What takes back a run of this change."""
     return ("undo", "--run", str(run), "--yes", *(("--allow", "reviving") if change[0] == "revoke" else ()))
-
-
-def kills(address: Address) -> int:
-    """How often to kill on this server: often enough on the newest, and as a proof on the others."""
-    return OFTEN if is_newest(address) else FEW
 
 
 class Killer:
