@@ -291,7 +291,18 @@ def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None
     assert instance.counts() == {str(LATER): 60}
     run = history(instance, 1)
     assert (run["state"], run["changed"], run["locked"], len(run["attempts"])) == ("done", 60, 0, 2)
-    assert instance.value("SELECT recounted FROM token_tasks.runs") == 60, "each attempt has counted its own"
+    assert instance.value("SELECT recounted FROM token_tasks.runs") == 60, "the last attempt counts the whole run"
+
+
+def test_the_last_attempt_also_counts_what_those_before_have_changed(instance: Instance) -> None:
+    with somebody_holds(instance, 3):
+        instance.run(*EXTEND, "--yes")
+    one = instance.value(f"SELECT min(id) FROM personal_access_tokens WHERE expires_at = '{LATER}'")
+    instance.execute(f"UPDATE personal_access_tokens SET expires_at = '{SOON}' WHERE id = {one}")
+    out = instance.done("apply", "--run", 1, "--yes")
+    assert "\nRecounted: 3 of 3 tokens have their new date.\n" in out
+    assert "\nOf the attempts before: 56 of 57 tokens have their new date.\n" in out
+    assert instance.value("SELECT recounted FROM token_tasks.runs") == 59
 
 
 @pytest.mark.parametrize(

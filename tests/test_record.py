@@ -179,7 +179,7 @@ def test_an_attempt_that_was_taken_over_can_commit_nothing_more(address: Address
     assert dates(address) == {"2030-06-15": 3 * CHUNK}
     assert query(address, "SELECT state, changed, changed_meanwhile FROM token_tasks.runs") == [("done", 3 * CHUNK, 0)]
     recounted = query(address, "SELECT recounted FROM token_tasks.runs")
-    assert recounted == [(None,)], "the first attempt has counted none of its own"
+    assert recounted == [(3 * CHUNK,)], "the last attempt counts the whole run"
     with database.reading(address) as connection:
         first, second = read_attempts(connection, number)
     assert first.stopped_because == f"no sign of life for {PATIENCE + 1} seconds"

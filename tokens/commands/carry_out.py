@@ -134,7 +134,7 @@ def _conclude(
         changed_meanwhile=end.changed_meanwhile,
         locked=end.locked,
         untouched=end.untouched,
-        recounted=course.recounted,
+        recounted=course.recounted and course.recounted.tokens,
     )
     reversible = course.recorder.has_changed(end.changed)
     if end.untouched or (stopped_by and end.locked):
@@ -144,8 +144,11 @@ def _conclude(
     if course.plan.change.revokes:
         done = "Brought back" if kind is RunKind.UNDO else "Revoked"
     report.say(f"{done} {end.changed:,} of {tokens} in {duration(seconds)}.")
-    if course.recounted is not None:
-        report.say(f"Recounted: {course.recounted:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
+    if (recounted := course.recounted) is not None:
+        report.say(f"Recounted: {recounted.tokens:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
+        if of := recounted.of_before:
+            before = f"{recounted.tokens_before:,} of {counted(of, 'token')} {_wanted(course.plan, of)}"
+            report.say(f"Of the attempts before: {before}.")
     if run is not None:
         # Where tokens are left, the last line says it.
         take_back = next_steps.to_take_back(run, kind, reversible=reversible and not end.locked)

@@ -30,7 +30,7 @@ class Course:
         unrecorded: what to type next where that is nowhere.
         tokens: those of the plan, or what is left of it where another process has gone on with the run.
         dealt_with: how many of them have had their turn.
-        recounted: how many have their new date, counted at the end.
+        recounted: how many have their new date, counted at the end, also of those that attempts before have dealt with.
         end: what became of them, None until then.
     """
 
@@ -39,7 +39,7 @@ class Course:
     unrecorded: str = next_steps.AGAIN
     tokens: int = field(init=False)
     dealt_with: int = 0
-    recounted: int | None = None
+    recounted: Recounted | None = None
     end: Finished | None = None
 
     def __post_init__(self) -> None:
@@ -64,8 +64,8 @@ class Course:
                             recounting.enter_context(environment.announced("Counting the tokens again"))
                     case Waiting(reason):
                         progress.waiting(reason)
-                    case Recounted(tokens):
-                        self.recounted = tokens
+                    case Recounted():
+                        self.recounted = event
                     case Finished():
                         progress.erase()
                         self.end = event
@@ -82,14 +82,14 @@ class Course:
     def lost(self, address: Address) -> str:
         """Which tokens did not stay as they were changed, as a clause; empty where all did, or nobody has counted."""
         changed = 0 if self.end is None else self.end.changed
-        if self.recounted is None or self.recounted >= changed:
+        if self.recounted is None or self.recounted.tokens >= changed:
             return ""
         ids: list[int] = []
         if self.recorder.run is not None:
             with suppress(TokensError):  # the number alone is worth more than a fault at the very end
                 since = frozenset(read_changed_since(address, self.recorder.run))
                 ids = [one for chunk in self.plan.chunks for one in chunk.ids if one in since]
-        number = changed - self.recounted
+        number = changed - self.recounted.tokens
         kept = f"keep {'its' if number == 1 else 'their'} {'old' if self.plan.is_undo else 'new'} date"
         if self.plan.change.revokes or self.plan.change.removes:
             kept = "stay so"

@@ -50,7 +50,8 @@ WORDS_OF_JSON = {
     "plan": "What is to be done: tokens is how many, moves from which dates to which, notes what a person should know.",
     "changed, changed_meanwhile, locked, untouched": "Numbers of tokens: changed; left alone because somebody else had "
     "changed them; left alone because another session held them; not reached before a stop.",
-    "recounted": "Tokens that have their new date, counted again at the end; null where an attempt was broken off.",
+    "recounted": "Tokens that have their new date, counted again at the end; null where nobody has counted, as of a "
+    "run that was stopped. In evidence it is all of the run's, else those that this attempt had to change.",
     "lapsed": "Whether a stored plan is too old to be applied as it is.",
     "silent_for": "Seconds since a run has given a sign of life.",
     "error, status": "What the command ended with, where that is no success: its line and its exit status.",

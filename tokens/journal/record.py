@@ -13,7 +13,7 @@ from tokens.database import Connection, array_literal
 from tokens.errors import TokensError
 from tokens.journal import chain
 from tokens.journal.installation import RunState
-from tokens.journal.runs import read_plan, read_run
+from tokens.journal.runs import read_dealt_with, read_plan, read_run
 
 PLAIN = (RunKind.EDIT, RunKind.EXTEND, RunKind.REMOVE)  # without memberships and notices their chunks are all there is
 
@@ -113,13 +113,12 @@ STORE_MEMBERSHIPS = """
     WHERE t.id NOT IN (SELECT unnest(CAST(%(ids)s AS bigint[])))
 """
 
-# All together are counted only where each attempt has counted its own.
 FINISH = """
     UPDATE token_tasks.runs r
     SET
       state = %(state)s,
       finished_at = CASE WHEN %(state)s IN ('done', 'partial') THEN now() END,
-      recounted = CASE WHEN r.attempt = 1 THEN 0 ELSE r.recounted END + CAST(%(recounted)s AS bigint),
+      recounted = %(recounted)s,
       locked = (SELECT COALESCE(sum(cardinality(c.locked)), 0) FROM token_tasks.chunks c WHERE c.run_id = r.id)
     WHERE r.id = %(run)s AND r.attempt = %(attempt)s AND r.state = 'running'
 """
@@ -161,7 +160,7 @@ class Recorder:
     run: int | None = None
     attempt = 1
     recounted: int | None = None
-    """How many tokens had their new date in the end, once that is known."""
+    """How many tokens of the whole run had their new date in the end, once that is known."""
 
     def has_changed(self, tokens: int) -> bool:
         """Whether the run may have changed any token, if this attempt has changed that number."""
@@ -178,6 +177,10 @@ class Recorder:
     def rest(self, connection: Connection, plan: Plan) -> Plan:  # noqa: ARG002 - a record asks it
         """What is left to do of `plan`, which may have been read before another process ceased to go on with it."""
         return plan
+
+    def dealt_with(self, connection: Connection) -> Sequence[Chunk]:  # noqa: ARG002 - a record asks it
+        """The tokens that attempts before this one have dealt with; to be asked with `rest`."""
+        return ()
 
     def split(self, connection: Connection, whole: Chunk, lower: Chunk, upper: Chunk) -> None:
         """Write down that a chunk is two from now on."""
@@ -210,6 +213,9 @@ class Record(Recorder):
         self._plain = plan.kind in PLAIN and plan.memberships is None and not plan.notices
         # The first attempt finds the plan as it was stored.
         return plan if self.attempt == 1 else read_plan(connection, read_run(connection, self.run))
+
+    def dealt_with(self, connection: Connection) -> Sequence[Chunk]:
+        return () if self.attempt == 1 else read_dealt_with(connection, self.run)
 
     def mark(self, connection: Connection, outcomes: Sequence[ChunkOutcome]) -> None:
         partly = [outcome for outcome in outcomes if not outcome.is_whole]

@@ -70,6 +70,20 @@ PENDING = """
     ORDER BY CASE WHEN CAST(%(backwards)s AS boolean) THEN -c.position ELSE c.position END
 """
 
+# What has had its turn, but for what was locked when it had.
+DEALT_WITH = """
+    SELECT
+      c.position, c.old_expires_at::text AS old, c.new_expires_at::text AS new,
+      CASE
+        WHEN c.locked IS NULL THEN c.token_ids
+        ELSE ARRAY(SELECT id FROM unnest(c.token_ids) AS id WHERE id <> ALL (c.locked))
+      END AS ids,
+      false AS again
+    FROM token_tasks.chunks c
+    WHERE c.run_id = %(run)s AND c.done_at IS NOT NULL
+    ORDER BY c.position
+"""
+
 # A token that was made after its run was planned is another one that has got its id, as after a restore of GitLab's
 # tables. The clock of the machine that made it may be ahead of the database's.
 IS_PLANNED_ONE = """created_at <= (
@@ -237,6 +251,11 @@ def read_plan(connection: Connection, stored: StoredRun) -> Plan:
         undoes=stored.undoes,
         stored=stored.id,
     )
+
+
+def read_dealt_with(connection: Connection, run: int) -> tuple[Chunk, ...]:
+    """Those tokens of a run that have had their turn: changed, or left alone."""
+    return _chunks(run, connection.stream(DEALT_WITH, run=run))
 
 
 def read_reverse(connection: Connection, stored: StoredRun) -> Plan:

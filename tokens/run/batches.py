@@ -19,7 +19,7 @@ from typing import TypeVar
 from tokens import database
 from tokens.address import Address
 from tokens.change.notes import first_of
-from tokens.change.plan import Plan
+from tokens.change.plan import Chunk, Plan
 from tokens.counts import counted, them
 from tokens.database import Connection
 from tokens.errors import DatabaseError, Refused, TokensError
@@ -94,7 +94,7 @@ def run(
             connection, *others = [stack.enter_context(database.connect(address)) for _ in range(jobs)]
             with writing(connection):
                 schema = preflight.check(connection, plan.change.needs)
-                rest = recorder.rest(connection, plan)
+                rest, before = recorder.rest(connection, plan), recorder.dealt_with(connection)
             update = Revocation(rest, recorder) if plan.change.revokes else Update(rest, recorder, schema)
             share = Share(rest, recorder, update, reason_to_wait, stop_requested, pause)
             workers = [Worker(one, share) for one in (connection, *others)]
@@ -104,10 +104,9 @@ def run(
                 yield from _growing(events)
             yield from workers[0].last_tries()
             if not stop_requested():
-                share.begin_again()
-                with closing(_together(share, workers, Worker.recount)) as counts:
-                    recorder.recounted = sum(counts)
-                yield Recounted(recorder.recounted)
+                tokens, tokens_before = (_recount(share, workers, chunks) for chunks in (rest.chunks, before))
+                recorder.recounted = tokens + tokens_before
+                yield Recounted(tokens, tokens_before, sum(len(chunk.ids) for chunk in before))
             end = share.finished
             if (prevented := share.prevented) and not stop_requested():
                 with writing(connection):
@@ -123,6 +122,12 @@ def run(
             raise RunFailed(error, changed, reversible=reversible, run=recorder.run) from error
         raise
     yield end
+
+
+def _recount(share: Share, workers: Sequence[Worker], chunks: Iterable[Chunk]) -> int:
+    share.begin_again(chunks)
+    with closing(_together(share, workers, Worker.recount)) as counts:
+        return sum(counts)
 
 
 def _together(share: Share, workers: Sequence[Worker], work: Callable[[Worker], Iterator[Step]]) -> Generator[Step]:

@@ -38,9 +38,15 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Recounted:
-    """How many of the plan's tokens are in the table as it wants them, counted after the last transaction."""
+    """How many tokens are in the table as the plan wants them, counted after the last transaction.
+
+    `tokens` of those that were left to this attempt, and `tokens_before` of the `of_before` that the attempts before
+    it had dealt with.
+    """
 
     tokens: int
+    tokens_before: int = 0
+    of_before: int = 0
 
 
 @dataclass(frozen=True)
