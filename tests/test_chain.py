@@ -28,14 +28,16 @@ from tokens.address import Address
 from tokens.change.plan import Chunk, RunKind
 from tokens.database import Connection
 from tokens.errors import DatabaseError, ExitStatus
-from tokens.journal import chain, proof, trust
+from tokens.journal import chain, check_chain, evidence, proof, trust
 from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.journal.proof import Checked
 from tokens.journal.record import ChunkOutcome
 from tokens.journal.setup import install
 from tokens.journal.storing import store, withdraw
+from tokens.targets.instance import Instance
 from tokens.upgrade import Branch, upgrade
+from tokens.views.evidence import lines
 
 COLUMNS = """
     SELECT c.relname AS table_name, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type
@@ -104,6 +106,9 @@ def cells(connection: Connection) -> Iterator[Cell]:
         rows = connection.rows(f"SELECT {text} FROM token_tasks.{column.table_name}")
         for row in rows:
             yield Cell(column.table_name, row.row, column.name, column.type, row.text)
+
+
+OTHER = {"jsonb": '{"a": 1}', "text": "another", "boolean[]": "{t,t,t}", "text[]": "{x}"}
 
 
 class Undone(Exception):
@@ -202,6 +207,33 @@ def test_each_row_that_is_missing_or_added_is_found(everything: Address) -> None
             with undone(connection):
                 connection.execute(statement)
                 assert proof.check(connection).faults, statement
+
+
+@pytest.mark.newest_server
+def test_the_program_that_an_auditor_reads_first_finds_each_row_that_is_changed_missing_or_added(
+    everything: Address,
+) -> None:
+    with writing(everything) as connection:
+        assert faults_of_file(connection) == []
+        found = list(cells(connection))
+        for table, row in sorted({(cell.table, cell.row) for cell in found}):
+            with undone(connection):
+                connection.execute(f"DELETE FROM token_tasks.{table} WHERE ctid = CAST(%(row)s AS tid)", row=row)
+                assert faults_of_file(connection), (table, row)
+        for statement in ADDED[:-1]:  # an entry of no run gets into no file
+            with undone(connection):
+                connection.execute(statement)
+                assert faults_of_file(connection), statement
+        for cell in {(cell.table, cell.column): cell for cell in found if cell.text}.values():
+            number = re.sub(r"\d", lambda digit: "1" if digit[0] == "2" else "2", cell.text or "", count=1)
+            with undone(connection):
+                if change(connection, cell, OTHER.get(cell.type, number)):
+                    assert faults_of_file(connection), cell
+
+
+def faults_of_file(connection: Connection) -> Sequence[str]:
+    """What the short program says of evidence that is written now."""
+    return list(check_chain.check(*(f"{line}\n" for line in lines(Instance(), None, evidence.read(connection, None)))))
 
 
 @pytest.mark.slow
@@ -622,6 +654,7 @@ def test_an_undo_is_as_it_was_written_when_the_run_that_it_undid_is_forgotten(
     program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
     assert subprocess.run(program, capture_output=True).returncode == 0
     with writing(installed) as connection:
+        assert faults_of_file(connection) == []
         connection.execute("UPDATE token_tasks.runs SET reason = 'another' WHERE id = %(run)s", run=undo)
         chain.enter(connection, undo, runs=[undo])
     assert [fault.run for fault in check(installed).faults] == [undo]
@@ -699,6 +732,8 @@ def test_a_journal_of_the_release_before_is_migrated_with_runs_in_every_state_re
         task("apply", "--run", run, "--yes", status=0 if run == runs[RunState.PLANNED] else ExitStatus.PARTIAL)
     found = check(gitlab_database)
     assert (found.faults, found.runs, found.uncovered) == ((), 2, 5)
+    with database.reading(gitlab_database) as reading:
+        assert faults_of_file(reading) == []
     execute(
         gitlab_database, f"UPDATE token_tasks.chunks SET token_ids = '{{1}}' WHERE run_id = {runs[RunState.PLANNED]}"
     )
@@ -757,5 +792,7 @@ def test_two_people_and_an_auditor_with_nothing_but_the_printed_grants(
     assert (run["reason"], run["state"], run["changed"], run["recounted"]) == ("OPS-7", "done", 3, 3)
     with pytest.raises(ProgrammingError, match="permission denied"):
         execute(auditor, "UPDATE token_tasks.runs SET reason = 'OPS-8'")
-    checked = subprocess.run([sys.executable, "-I", "-S", f"{file}.check.py", file], capture_output=True, text=True)
-    assert (checked.returncode, checked.stderr) == (0, "")
+    for name in ("chain", "check"):
+        program = [sys.executable, "-I", "-S", f"{file}.{name}.py", str(file)]
+        checked = subprocess.run(program, capture_output=True, text=True)
+        assert (checked.returncode, checked.stderr) == (0, "")

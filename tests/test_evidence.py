@@ -25,7 +25,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.attempts import begin
 from tokens.journal.installation import RunState
 from tokens.upgrade import Branch, upgrade
-from tokens.views.evidence import CHECK
+from tokens.views.evidence import PROGRAMS
 
 pytestmark = pytest.mark.newest_server
 
@@ -36,9 +36,9 @@ def write(address: Address, file: Path, *words: str, status: int = 0) -> str:
     return done.stdout if status == 0 else done.stderr
 
 
-def check(file: Path) -> tuple[int, str]:
-    """What the program says that the file brings along, run by a Python that has nothing else."""
-    program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+def check(file: Path, name: str = "check") -> tuple[int, str]:
+    """What a program says that the file brings along, run by a Python that has nothing else."""
+    program = [sys.executable, "-I", "-S", f"{file}.{name}.py", str(file)]
     done = subprocess.run(program, capture_output=True, text=True, env={}, cwd="/")
     assert done.stderr == ""
     return done.returncode, done.stdout
@@ -54,6 +54,7 @@ def test_it_has_the_runs_and_what_proves_each_row_without_this_tool(everything: 
     said = write(everything, file)
     assert said == f"Written to {file} → to check it: python3 {file}.check.py {file}\n"
     assert (file.stat().st_mode & 0o777, Path(f"{file}.check.py").stat().st_mode & 0o777) == (0o600, 0o600)
+    assert check(file, "chain") == (0, "Each row is as it was written.\n")
     status, checked = check(file)
     assert status == 0, checked
     assert checked.startswith("Runs that are as they were written: 3 (")
@@ -81,7 +82,7 @@ def test_it_has_the_runs_and_what_proves_each_row_without_this_tool(everything: 
         execute(everything, statement)
         write(everything, file, "--force")
         faults = check(file)
-        assert faults[0] == 1
+        assert faults[0] == check(file, "chain")[0] == 1
         assert len(faults[1].splitlines()) > len(checked.splitlines()) - 1
         checked = faults[1]
     assert "Run 3: it is missing" in checked
@@ -96,15 +97,22 @@ def test_each_line_is_of_a_form_that_stays(everything: Address, tmp_path: Path) 
         validator.validate(json.loads(line))
 
 
-def test_each_byte_of_the_file_that_is_changed_is_found(everything: Address, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_each_byte_of_the_file_that_is_changed_is_found(everything: Address, tmp_path: Path, name: str) -> None:
     file = tmp_path / "evidence.ndjson"
     write(everything, file)
     content = file.read_bytes()
     for place in range(0, len(content), 997):
         changed = b"1" if content[place : place + 1] == b"0" else b"0"
         file.write_bytes(content[:place] + changed + content[place + 1 :])
-        program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]
+        program = [sys.executable, "-I", "-S", f"{file}.{name}.py", str(file)]
         assert subprocess.run(program, capture_output=True).returncode == 1, place
+
+
+def test_the_program_that_an_auditor_reads_first_is_short() -> None:
+    source = PROGRAMS["chain"].read_text()
+    body = source.partition("import sys\n")[2].partition("if __name__")[0]
+    assert len([line for line in body.splitlines() if line]) <= 40
 
 
 def test_a_row_of_a_run_that_is_gone_from_the_file_is_named_and_so_is_a_missing_argument(
@@ -118,6 +126,8 @@ def test_a_row_of_a_run_that_is_gone_from_the_file_is_named_and_so_is_a_missing_
         status, checked = check(file)
         assert status == 1
         assert f"Run 1: row 1 of {part} was changed, removed or added\n" in checked
+    short = subprocess.run([sys.executable, f"{file}.chain.py"], capture_output=True, text=True)
+    assert (short.returncode, short.stderr) == (1, f"Usage: python3 {file}.chain.py EVIDENCE\n")
     alone = subprocess.run([sys.executable, f"{file}.check.py"], capture_output=True, text=True)
     assert alone.stdout == f"Usage: python3 {file}.check.py EVIDENCE\n"
 
@@ -144,6 +154,7 @@ def test_a_run_that_was_added_does_not_pass_for_one_from_before_revision_4(
         status,
         f"Run {number}: the journal does not know that it was stored, or with other entries\n" in checked,
     ) == (1, True)
+    assert f"Run {number}: the run or entries of it are missing, or were added\n" in check(file, "chain")[1]
 
 
 def made_again(file: Path, content: str) -> None:
@@ -199,6 +210,8 @@ def test_no_line_is_there_twice(everything: Address, tmp_path: Path, kind: str) 
     line = next(line for line in content.splitlines(keepends=True) if line.startswith(f'{{"{kind}"'))
     made_again(file, content.replace(line, line.replace("why", "who") + line, 1))
     assert check(file) == (1, f"the file cannot be checked: it has a {kind} twice\n")
+    if kind == "row":  # the line of a run is left to the other one
+        assert re.match(r"Run \d: row 1 of \w+ is there twice\n", check(file, "chain")[1])
 
 
 def test_a_run_that_was_stored_before_and_has_ended_since_is_missed_in_the_file(
@@ -214,6 +227,7 @@ def test_a_run_that_was_stored_before_and_has_ended_since_is_missed_in_the_file(
     kept = [line for line in file.read_text().splitlines(keepends=True) if f'"run": {run},' not in line]
     made_again(file, "".join(kept).replace('"since": null', f'"since": "{last["written_at"]}"'))
     assert check(file) == (1, f"Run {run}: it is missing\n")
+    assert check(file, "chain") == (1, f"Run {run}: the run or entries of it are missing, or were added\n")
 
 
 def test_what_a_line_says_of_a_run_is_what_its_rows_say(everything: Address, tmp_path: Path) -> None:
@@ -229,20 +243,24 @@ def test_what_a_line_says_of_a_run_is_what_its_rows_say(everything: Address, tmp
         assert check(file) == (1, "Run 1: its line says something else than its rows\n")
 
 
-def test_what_is_no_evidence_is_said_in_a_line(everything: Address, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_is_no_evidence_is_said_in_a_line(everything: Address, tmp_path: Path, name: str) -> None:
     file = tmp_path / "evidence.ndjson"
     write(everything, file)
     content = file.read_bytes()
     cut, latin = content[: len(content) // 2], content.replace(b"why", b"w\xfcy")
+    file.write_bytes(b"".join(content.splitlines(keepends=True)[:-1]))
+    assert "the file is not as it was made\n" in check(file, name)[1]
     for damaged in (b"", cut, latin, content + b"\n", content + b"[]\n"):
         file.write_bytes(damaged)
-        status, said = check(file)
+        status, said = check(file, name)
         assert (status, said.count("\n")) == (1, 1)
-        assert said.startswith("the file cannot be checked: ")
+        assert said.startswith("the file cannot be checked: " if name == "check" else "the file ")
 
 
 def test_an_old_python_can_read_the_program_too() -> None:
-    ast.parse(CHECK.read_text(), feature_version=(3, 6))  # that of RHEL 8
+    for program in PROGRAMS.values():
+        ast.parse(program.read_text(), feature_version=(3, 6))  # that of RHEL 8
 
 
 def test_it_says_how_many_runs_were_forgotten(everything: Address, tmp_path: Path) -> None:
@@ -332,7 +350,7 @@ def test_what_cannot_be_signed_or_written_is_said(everything: Address, tmp_path:
     assert write(everything, tmp_path, status=ExitStatus.FAILED) == folder
 
 
-@pytest.mark.parametrize("left", ["", ".sig", ".check.py"])
+@pytest.mark.parametrize("left", ["", ".sig", ".check.py", ".chain.py"])
 def test_an_earlier_file_is_not_replaced_without_force(everything: Address, tmp_path: Path, left: str) -> None:
     file = tmp_path / "evidence.ndjson"
     earlier = Path(f"{file}{left}")
@@ -348,7 +366,7 @@ def test_an_earlier_file_is_not_replaced_without_force(everything: Address, tmp_
 
 
 @pytest.mark.parametrize("force", [(), ("--force",)])
-@pytest.mark.parametrize("place", [".sig", ".check.py"])
+@pytest.mark.parametrize("place", [".sig", ".check.py", ".chain.py"])
 def test_a_folder_where_a_file_goes_is_refused_before_anything_is_read(
     everything: Address, tmp_path: Path, place: str, force: tuple[str, ...]
 ) -> None:

@@ -67,7 +67,7 @@ def wanted(_: Environment, since: str | None, file: str | None, force: bool, sig
 
 
 def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending:
-    """Write or print the runs with all that proves them; a file gets its program beside it, and a signature.
+    """Write or print the runs with all that proves them; a file gets its programs beside it, and a signature.
 
     Raises:
         UsageError: it would run over a terminal.
@@ -85,13 +85,14 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
     check(wanted.file, example=EXAMPLE)
     _check_places(wanted.file, force=wanted.force)
     _check_key(wanted.file, wanted.sign_key)
-    program = _check(wanted.file)
     with environment.announced("Reading the journal"), _lines(site, wanted.since) as lines:
         content = (f"{line}\n".encode("ascii") for line in lines)
         replace(wanted.file, content, FOR_ITS_OWNER, example=EXAMPLE)
         _signature(wanted.file).unlink(missing_ok=True)  # it is of the older file
-    replace(program, view.CHECK.read_bytes(), FOR_ITS_OWNER)
-    environment.print(f"Written to {wanted.file} → to check it: python3 {_quoted(program)} {_quoted(wanted.file)}")
+    for name, program in view.PROGRAMS.items():
+        replace(_program(wanted.file, name), program.read_bytes(), FOR_ITS_OWNER)
+    to_check = f"python3 {_quoted(_program(wanted.file, 'check'))} {_quoted(wanted.file)}"
+    environment.print(f"Written to {wanted.file} → to check it: {to_check}")
     if wanted.sign_key is not None:
         signature = _sign(wanted.file, wanted.sign_key)
         environment.print(
@@ -144,7 +145,7 @@ def _to_sign(file: Path, key: Path) -> str:
 
 def _check_places(file: Path, *, force: bool) -> None:
     """Refuse what is there: only an earlier file shows that the whole journal was written again."""
-    for path in (file, _signature(file), _check(file)):
+    for path in (file, _signature(file), *(_program(file, name) for name in view.PROGRAMS)):
         if path.is_dir():
             raise Refused(f"{path} is a folder, and a file goes there: choose another name.")
         if os.path.lexists(path) and not force:
@@ -157,8 +158,8 @@ def _signature(file: Path) -> Path:
     return file.with_name(f"{file.name}.sig")
 
 
-def _check(file: Path) -> Path:
-    return file.with_name(f"{file.name}.check.py")
+def _program(file: Path, name: str) -> Path:
+    return file.with_name(f"{file.name}.{name}.py")
 
 
 def _quoted(path: Path) -> str:

@@ -167,7 +167,7 @@ EVIDENCE = argument(
     ),
     Option(
         "file",
-        "The file to write, with FILE.check.py beside it. Default: standard output.",
+        "The file to write, with the programs that check it. Default: standard output.",
         only_here=True,
         value=values.FILE.such_as("evidence.ndjson"),
     ),
@@ -187,14 +187,15 @@ def evidence() -> None:
 
     A line of JSON for each run: who planned it, who carried it out, when and why,
     what the instance demanded of tokens then, how many tokens had which date
-    before and after, and how many of them had it in the end: null where an attempt
-    was broken off. Below it are its rows, and the entries of the chain that proves
+    before and after, and how many of them had it in the end: null where nobody
+    has counted. Below it are its rows, and the entries of the chain that proves
     them. There is no token, digest or e-mail address in it, unless a name or a
     reason has one.
 
-    FILE.check.py is some three hundred lines of Python. They check the file without
-    this tool, and name what was changed, removed or added. Read them before you
-    run them.
+    Two programs lie beside the file and check it without this tool. Read them
+    before you run them. FILE.chain.py has sixty lines of Python: they name each row
+    that was changed, removed or added. FILE.check.py has three hundred: they also
+    name what somebody who may write runs has entered later, as if it had been so.
     --sign-key signs the file with ssh-keygen. Who has the public key checks it
     with ssh-keygen -Y verify -n gitlab-tokens-evidence.
 
@@ -202,7 +203,7 @@ def evidence() -> None:
     again. That shows only in comparison with what is kept elsewhere: an earlier
     file, a line in syslog, the last entry that journal.status printed. So let somebody
     else keep them. A file that is there is not replaced without --force, nor one
-    of which only FILE.sig or FILE.check.py is left. Runs from before revision 4 of
+    of which only FILE.sig or a program is left. Runs from before revision 4 of
     the journal have no entries.
 
     It reads the schema token_tasks alone, also on a standby. What a role needs for

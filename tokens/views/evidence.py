@@ -1,4 +1,4 @@
-"""How evidence looks: a JSON object a line, and the program that checks them."""
+"""How evidence looks: a JSON object a line, and the programs that check them."""
 
 import hashlib
 import json
@@ -9,15 +9,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from tokens.journal import check_evidence
+from tokens.journal import check_chain, check_evidence
 from tokens.journal.evidence import Entry, Row, RunFacts
 from tokens.journal.installation import REVISION
 from tokens.targets.instance import Instance
 from tokens.version import __version__
 from tokens.views import document
 
-CHECK = Path(check_evidence.__file__)
-"""The program that an auditor gets along with it."""
+PROGRAMS = {"chain": Path(check_chain.__file__), "check": Path(check_evidence.__file__)}
+"""What an auditor gets along with it: the chain alone, short enough to be read, and what entries may say, too."""
 
 
 def lines(instance: Instance, since: date | None, found: Iterable[RunFacts | Entry | Row]) -> Iterator[str]:
