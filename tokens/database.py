@@ -23,7 +23,16 @@ from psycopg.rows import namedtuple_row, tuple_row
 from tokens.address import Address
 from tokens.driver import login, rows_of, send_begin, set_configs
 from tokens.errors import ConnectionLost, DatabaseError, Refused, TokensError
-from tokens.failures import CURES, STOOD_STILL, TIMEOUTS, ask_for_cures, how_to_reset, identifier, one_line, translated
+from tokens.failures import (
+    CURES,
+    STOOD_STILL,
+    TIMEOUT_SETTINGS,
+    ask_for_cures,
+    how_to_reset,
+    identifier,
+    one_line,
+    translated,
+)
 
 CANCELLING = 3.0  # seconds
 # Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room. What
@@ -226,7 +235,7 @@ class Connection:
 
     def _lost_before_asking(self, error: psycopg.Error) -> ConnectionLost:
         """A server that ends a session that waits may be gone before its words have been read."""
-        names = sorted(set(TIMEOUTS.values()))
+        names = sorted(set(TIMEOUT_SETTINGS.values()))
         found = None if self._given_up else ask_for_cures(self._address, names)
         cures = " ".join(found or (f"ALTER ROLE {identifier(self._role)} RESET {name};" for name in names))
         return ConnectionLost(
@@ -236,7 +245,7 @@ class Connection:
 
     def _notice(self, notice: psycopg.errors.Diagnostic) -> None:
         # What a server says at the end of a session that waits comes as a notice, and then the line is dead.
-        if notice.sqlstate in (STOOD_STILL, *TIMEOUTS):
+        if notice.sqlstate in (STOOD_STILL, *TIMEOUT_SETTINGS):
             self._ended_by = notice.sqlstate
 
 

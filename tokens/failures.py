@@ -31,7 +31,7 @@ OF_NAMES = ("42P01", "42883", "42704", "3F000")  # no such table, function, type
 STOOD_STILL = "25P03"
 
 # The other timeouts that end a session, by what the server calls their end.
-TIMEOUTS = {
+TIMEOUT_SETTINGS = {
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
@@ -157,8 +157,8 @@ def translated(
                 f"The connection to {address.shown} was lost: {reason}: this process stood still in the middle of a "
                 "transaction, as one that was suspended, and nothing of that transaction was done."
             )
-        case psycopg.Error() if (ended := error.sqlstate or ended_by) in TIMEOUTS:
-            cure = how_to_reset(TIMEOUTS[str(ended)], role, address)
+        case psycopg.Error() if (ended := error.sqlstate or ended_by) in TIMEOUT_SETTINGS:
+            cure = how_to_reset(TIMEOUT_SETTINGS[str(ended)], role, address)
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}; {cure}.")
         case psycopg.OperationalError() if (error.sqlstate or "08").startswith(("08", "57P")):
             return ConnectionLost(f"The connection to {address.shown} was lost: {reason}.")

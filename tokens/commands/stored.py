@@ -82,7 +82,7 @@ def _apply(
     report: RunReport,
 ) -> Ending:
     if not (handling.dry_run or handling.csv):
-        beginning.check_idle(site.address)
+        beginning.check_idle_at(site.address)
     try:
         with environment.announced("Reading the plan"):
             found = plan_to_apply(site.address, run, release=site.release)
@@ -167,7 +167,7 @@ def _undo(
 ) -> Ending:
     if not (handling.dry_run or handling.store):  # the plan of many tokens takes long
         beginning.check_alone(site.address, RunKind.UNDO, four_eyes=handling.four_eyes)
-        beginning.check_idle(site.address)
+        beginning.check_idle_at(site.address)
     with environment.announced("Making the plan"):
         found = plan_to_undo(site.address, run, superseded=superseded, release=site.release)
     report.instance = known(report.instance, found.plan)

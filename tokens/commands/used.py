@@ -17,7 +17,7 @@ from tokens.errors import UsageError
 from tokens.gitlab.rate_limits import RateLimit, ban_of
 from tokens.inventory.used import KnownToken, chosen, known
 from tokens.selection import EVERYTHING, Selection
-from tokens.targets.here.instance_url import GITLAB_YML, Fault, by_text, production
+from tokens.targets.here.instance_url import GITLAB_YML, UnusableFile, by_text, production
 from tokens.targets.here.log import api_log
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
@@ -165,7 +165,7 @@ def limits_of(site: Site, throttle: RateLimit | None) -> tuple[RateLimit, ...]:
     ban = ban_of(None)
     if site.installation is not None:
         settings = production(site.installation.rails / GITLAB_YML)
-        if not isinstance(settings, Fault):
+        if not isinstance(settings, UnusableFile):
             ban = ban_of(by_text(by_text(settings.get("rack_attack")).get("git_basic_auth")))
     return (ban,) if throttle is None else (throttle, ban)
 

@@ -27,7 +27,7 @@ from tokens.terminal import console
 from tokens.terminal.printable import printable
 from tokens.terminal.silence import hidden_answer
 from tokens.views import whose as view
-from tokens.views.whose import Row
+from tokens.views.whose import LocatedToken
 
 if TYPE_CHECKING:
     from tokens.targets.there.tool import Way
@@ -167,20 +167,20 @@ class _Answers:
         """What the instance is called."""
         return self._side.instance()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[LocatedToken]:
         """The rows, once."""
         rows = self._looked_up()
         for row in rows if self._logs is None else self._with_use(list(rows), self._logs):
             self.shown += 1
             yield row
 
-    def _looked_up(self) -> Iterator[Row]:
+    def _looked_up(self) -> Iterator[LocatedToken]:
         for rows, known in itertools.chain([self._first], self._batches):
             self._note(known.notes)
             yield from rows
         self._note(self._more_notes())
 
-    def _with_use(self, rows: Sequence[Row], logs: "Sequence[Log]") -> Iterator[Row]:
+    def _with_use(self, rows: Sequence[LocatedToken], logs: "Sequence[Log]") -> Iterator[LocatedToken]:
         """The rows with what the logs say of each access token; other kinds have numbers of their own."""
         from tokens.usage.reading import read_usage
         from tokens.usage.tally import TokenUse
@@ -207,7 +207,7 @@ def _opened(stack: ExitStack, logs: "Sequence[Log] | None") -> "Sequence[Log] | 
     return stack.enter_context(opened(logs))
 
 
-def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], Identified]]:
+def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[LocatedToken], Identified]]:
     """What is known of the texts, some at once; the first batch comes in any case."""
     left = iter(given)
     batch = list(itertools.islice(left, AT_ONCE))
@@ -223,14 +223,14 @@ def _batches(side: _Side, given: Iterable[_Given]) -> Iterator[tuple[list[Row], 
             return
 
 
-def _row(given: _Given, answers: Sequence[Answer]) -> Row | None:
+def _row(given: _Given, answers: Sequence[Answer]) -> LocatedToken | None:
     """What is known of the likeliest text that is known; None where nothing is, and it may be no token at all."""
     answer = next((one for one in answers if one.facts is not None), answers[0])
     file = given.file and without_tokens(given.file)  # a file's name may have one in it
-    return Row(file, given.line, answer) if given.sure or answer.facts is not None else None
+    return LocatedToken(file, given.line, answer) if given.sure or answer.facts is not None else None
 
 
-def _access_token(row: Row) -> int | None:
+def _access_token(row: LocatedToken) -> int | None:
     """The id of the access token that it is; None where it is none, or not known."""
     facts = row.answer.facts
     return int(facts["id"]) if facts is not None and facts["kind"] in list(Kind) else None

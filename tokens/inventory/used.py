@@ -33,7 +33,7 @@ SUCCESSORS = f"""
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedTokens:
     """The tokens that a selection means.
 
     Attributes:
@@ -63,7 +63,7 @@ class KnownToken:
     replaced_by: int | None = None
 
 
-def chosen(address: Address, selection: Selection) -> Chosen:
+def chosen(address: Address, selection: Selection) -> SelectedTokens:
     """The tokens of `selection`, in one snapshot; a standby will do.
 
     Raises:
@@ -80,7 +80,7 @@ def chosen(address: Address, selection: Selection) -> Chosen:
         number = len(ids)
         if number > MOST_KNOWN:
             number = connection.row(COUNT.format(condition=condition.sql), **condition.parameters).tokens
-        return Chosen(
+        return SelectedTokens(
             number,
             ids if number <= MOST_KNOWN else None,
             read_throttle(connection, schema),

@@ -36,7 +36,7 @@ def check_beforehand(
     if not recorded:
         if alone:
             check_alone(address, kind, four_eyes=four_eyes)
-            check_idle(address)
+            check_idle_at(address)
         return
     with database.reading(address) as connection:
         readable = True
@@ -128,7 +128,7 @@ def begin_unrecorded(address: Address, kind: RunKind, *, four_eyes: bool = False
         Refused: a run that is recorded is under way.
     """
     check_alone(address, kind, four_eyes=four_eyes)
-    check_idle(address)
+    check_idle_at(address)
     return Recorder()
 
 
@@ -147,7 +147,7 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
             settings.check_alone(connection, kind)
 
 
-def check_idle(address: Address) -> None:
+def check_idle_at(address: Address) -> None:
     """Refuse while a run is under way that shows signs of life, as far as this role may read that."""
     with database.reading(address) as connection:
         if installation.is_readable(connection):

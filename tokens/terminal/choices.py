@@ -19,7 +19,7 @@ PAGE_SIZE = 6
 
 
 @dataclass(frozen=True)
-class Row:
+class ShownChoice:
     """One line of the list as it is shown, marker and number included."""
 
     text: str
@@ -118,10 +118,10 @@ class Choices:
         return range(first, min(first + self.page_size, len(self.names)))
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[ShownChoice, ...]:
         """The lines below the question."""
         return tuple(
-            Row(f"{MARKER if index == self.active else ' '} {self._label(index)}", index == self.active)
+            ShownChoice(f"{MARKER if index == self.active else ' '} {self._label(index)}", index == self.active)
             for index in self.window
         )
 

@@ -83,7 +83,7 @@ class Used:
 
 
 @dataclass(frozen=True)
-class Row:
+class CallTotals:
     """Of an address, a route or a day: the calls, the refused ones, and with how many tokens."""
 
     name: str
@@ -146,7 +146,7 @@ def counted_together(uses: Iterable[TokenUse], by: str) -> Iterator[str]:
             yield f"Of {counted(number, 'token')} only the first {MOST_DIFFERENT:,} {part} are counted apart."
 
 
-def rows_by(found: Used) -> list[Row]:
+def rows_by(found: Used) -> list[CallTotals]:
     """The rows by address, route or day: the most calls first, days in their order."""
     part = ROWS[found.by]
     sums: dict[str, list[int]] = {}
@@ -157,7 +157,7 @@ def rows_by(found: Used) -> list[Row]:
             row[0] += count.calls
             row[1] += count.refused
             row[2] += 1
-    rows = [Row(name, *numbers) for name, numbers in sums.items()]
+    rows = [CallTotals(name, *numbers) for name, numbers in sums.items()]
     if found.by == "day":
         return sorted(rows, key=lambda row: row.name)
     return sorted(rows, key=lambda row: (-row.calls - row.refused, row.name))

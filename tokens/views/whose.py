@@ -37,7 +37,7 @@ FACTS = (*COLUMNS, "replaced_by")
 
 
 @dataclass(frozen=True)
-class Row:
+class LocatedToken:
     """A token that was given or found: in which file, None for standard input, and in which line; and what is known.
 
     `use` is what a log says of it, None where no log was read.
@@ -49,7 +49,7 @@ class Row:
     use: "TokenUse | None" = None
 
 
-def lines(rows: Iterable[Row], *, numbered: bool = True) -> Iterator[str]:
+def lines(rows: Iterable[LocatedToken], *, numbered: bool = True) -> Iterator[str]:
     """A line for each token; without its number where there can be only one."""
     for row in rows:
         place = f"{row.line}: " if row.file is None else f"{row.file}:{row.line}: "
@@ -57,7 +57,9 @@ def lines(rows: Iterable[Row], *, numbered: bool = True) -> Iterator[str]:
         yield printable(f"{place if numbered else ''}{'; '.join(said)}")
 
 
-def as_json(rows: Iterable[Row], instance: Instance, prefixes: Iterable[str], notes: list[str]) -> Iterator[str]:
+def as_json(
+    rows: Iterable[LocatedToken], instance: Instance, prefixes: Iterable[str], notes: list[str]
+) -> Iterator[str]:
     """One document in pieces; `notes` may grow while the rows are read."""
     yield document.begun({**document.head(instance), "prefixes": list(prefixes)})
     yield from document.listed("tokens", (json.dumps(_as_dict(row)) for row in rows), ",")
@@ -65,7 +67,7 @@ def as_json(rows: Iterable[Row], instance: Instance, prefixes: Iterable[str], no
     yield "}"
 
 
-def as_csv(rows: Iterable[Row]) -> Iterator[str]:
+def as_csv(rows: Iterable[LocatedToken]) -> Iterator[str]:
     """The rows with a heading; empty is what is not known, and a space is between several values."""
     heading = ("file", "line", "looks_like", "why", *FACTS, "calls", "refused")
     yield comma_separated.line(heading)
@@ -75,7 +77,7 @@ def as_csv(rows: Iterable[Row]) -> Iterator[str]:
         yield comma_separated.line(" ".join(map(str, one)) if isinstance(one, list) else one for one in values)
 
 
-def _as_dict(row: Row) -> dict[str, Any]:
+def _as_dict(row: LocatedToken) -> dict[str, Any]:
     return {**_known(row), "use": None if row.use is None else _use(row.use)}
 
 
@@ -104,7 +106,7 @@ def _did(use: "TokenUse") -> Iterator[str]:
         yield f"{part} {', '.join(shown)}"
 
 
-def _known(row: Row) -> dict[str, Any]:
+def _known(row: LocatedToken) -> dict[str, Any]:
     facts = row.answer.facts or {}
     found = {"file": row.file, "line": row.line, "looks_like": row.answer.looks_like, "why": row.answer.why or None}
     return found | {name: facts.get(name) for name in FACTS}

@@ -25,7 +25,7 @@ STANDARD_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
-class Fault:
+class UnusableFile:
     """What is wrong with a file, as the end of a sentence about it."""
 
     reason: str
@@ -43,8 +43,8 @@ def read_instance_url(installation: Installation) -> str:
     """
     path = installation.rails / GITLAB_YML
     settings = production(path)
-    found = settings if isinstance(settings, Fault) else _url(by_text(settings.get("gitlab")))
-    if isinstance(found, Fault):
+    found = settings if isinstance(settings, UnusableFile) else _url(by_text(settings.get("gitlab")))
+    if isinstance(found, UnusableFile):
         raise UnknownUrl(f"The instance's own URL is not known, because {path} {found.reason}: use --verify URL.")
     return found
 
@@ -78,7 +78,7 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-def production(path: Path) -> Mapping[str, Any] | Fault:
+def production(path: Path) -> Mapping[str, Any] | UnusableFile:
     """`production:` of gitlab.yml.
 
     It raises nothing: a traceback may show variables, and the file may hold passwords.
@@ -86,17 +86,17 @@ def production(path: Path) -> Mapping[str, Any] | Fault:
     try:
         text = path.read_bytes().decode()
     except PermissionError:
-        return Fault("may not be read by this user")
+        return UnusableFile("may not be read by this user")
     except FileNotFoundError:
-        return Fault("is not there")
+        return UnusableFile("is not there")
     except (OSError, UnicodeDecodeError):
-        return Fault("cannot be read")
+        return UnusableFile("cannot be read")
     if "<%" in text:
-        return Fault("contains ERB, which only Rails can evaluate")
+        return UnusableFile("contains ERB, which only Rails can evaluate")
     try:
         content = by_text(read_yaml(text))
     except Unreadable as error:
-        return Fault(str(error))
+        return UnusableFile(str(error))
     return by_text(content.get(ENVIRONMENT))
 
 
@@ -105,23 +105,23 @@ def by_text(value: object) -> dict[str, Any]:
     return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
 
 
-def _url(gitlab: Mapping[str, Any]) -> str | Fault:
+def _url(gitlab: Mapping[str, Any]) -> str | UnusableFile:
     """GitLab: https is off and the port is the protocol's own where nothing else is said.
 
     To Ruby all but `false` and nothing at all is true, also an empty text and 0.
     """
     if not gitlab:
-        return Fault("has no production: gitlab:")
+        return UnusableFile("has no production: gitlab:")
     protocol = "http" if gitlab.get("https") in (None, False) else "https"
     host = gitlab.get("host")
     if not isinstance(host, str) or not HOST.fullmatch(host):
-        return Fault("names no host below production: gitlab:")
+        return UnusableFile("names no host below production: gitlab:")
     root = str(gitlab.get("relative_url_root") or "").rstrip("/")
     if root and not ROOT.fullmatch(root):
-        return Fault("has a relative_url_root that is no path")
+        return UnusableFile("has a relative_url_root that is no path")
     try:
         port = int(gitlab.get("port") or STANDARD_PORTS[protocol])
     except (TypeError, ValueError):
-        return Fault("has a port that is no number")
+        return UnusableFile("has a port that is no number")
     name = f"[{host}]" if ":" in host else host
     return f"{protocol}://{name}{'' if port == STANDARD_PORTS[protocol] else f':{port}'}{root}"
