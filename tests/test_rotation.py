@@ -763,6 +763,32 @@ def test_an_old_token_that_somebody_has_changed_since_is_left_to_them(address: A
 
 
 @pytest.mark.newest_server
+@pytest.mark.parametrize(("state", "retirement"), [("active", Retirement.REPLACED), ("blocked", Retirement.REVOKED)])
+def test_an_old_token_is_replaced_by_another_successor_if_its_owner_is_active(
+    address: Address, state: str, retirement: Retirement
+) -> None:
+    old, other = service_account(address), service_account(address)
+    planned = plan_of(address, old)
+    record = begun(address, planned)
+    reached(address, record, planned.rotations[0], Stage.DELIVERED)
+    execute(
+        address,
+        f"UPDATE personal_access_tokens SET {PREDECESSOR} = :old WHERE id = :other",
+        old=old,
+        other=other,
+    )
+    execute(address, "UPDATE personal_access_tokens SET revoked = true WHERE id = :old", old=old)
+    execute(
+        address,
+        "UPDATE users SET state = :state WHERE id = (SELECT user_id FROM personal_access_tokens WHERE id = :other)",
+        state=state,
+        other=other,
+    )
+    with database.connect(address) as connection:
+        assert finish(connection, record, planned.rotations[0]) is retirement
+
+
+@pytest.mark.newest_server
 def test_an_old_token_stays_while_its_successor_does_not_work(address: Address) -> None:
     tokens = [service_account(address) for _ in range(2)]
     planned = plan_of(address, *tokens)

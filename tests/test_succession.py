@@ -234,9 +234,12 @@ def test_a_successor_of_an_account_that_is_not_active_does_not_work_whoever_asks
         account = make_user(connection, user_type=13)
     execute(address, f"UPDATE personal_access_tokens SET user_id = {account} WHERE id = {new}")
     assert all(seen_by(address, old).values())
+    assert live_successors(address, old) == {old: new}
     execute(address, f"UPDATE users SET state = 'blocked' WHERE id = {account}")
     # It would work again with its account, so to extend the old token deserves the note.
     assert seen_by(address, old) == {"check": False, "list": False, "extend": True, "revoke": False}
+    # So the old one may be rotated again.
+    assert live_successors(address, old) == {old: None}
 
 
 @pytest.mark.parametrize("state", ["created", "verified", "delivering", "delivered", "done"])

@@ -7765,8 +7765,12 @@ SELECT
 
         SELECT max(line.id)
         FROM line
-        WHERE line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))
       ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run, CAST(NULL AS bigint) AS made_by
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id

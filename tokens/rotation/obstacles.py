@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT, TODAY
+from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.scopes import OF_ADMINISTRATORS
 from tokens.gitlab.settings import Rules
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import LINE_WORKS, read_line
 from tokens.rotation.candidate import NO_NUMBER, newer_columns
 from tokens.rotation.new_owner import ACTIVE, OwnerAccount
 
@@ -29,8 +29,7 @@ STANDINGS = """
 LIVE_SUCCESSOR = f"""({{line}}
         SELECT max(line.id)
         FROM line
-        WHERE line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})
+        WHERE {LINE_WORKS}
       )"""  # noqa: S608 - a constant
 
 

@@ -4,9 +4,9 @@ from enum import StrEnum
 from typing import Any
 
 from tokens.database import Connection
-from tokens.gitlab.kind import TODAY, works
+from tokens.gitlab.kind import works
 from tokens.gitlab.schema import read_schema
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import LINE_WORKS, read_line
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
 from tokens.rotation import memberships
@@ -55,9 +55,7 @@ OTHER_SUCCESSOR = """
     WHERE t.id = %(token)s
 """
 
-OTHER_LIVE = f"""line.id <> %(successor)s
-          AND line.revoked IS NOT TRUE
-          AND (line.expires_at IS NULL OR line.expires_at > {TODAY})"""
+OTHER_LIVE = f"line.id <> %(successor)s AND {LINE_WORKS}"
 
 SHORTEN = """
     UPDATE public.personal_access_tokens
