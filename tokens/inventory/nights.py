@@ -273,7 +273,8 @@ MEMBERSHIPS = """
     GROUP BY 1
 """
 
-# A token of a person that is not fine-grained, and ends when nobody can make another like it.
+# A token of a person that is not fine-grained, and ends when nobody can make another like it. GitLab refuses to rotate
+# an impersonation token then, too, but an administrator can create another.
 IRREPLACEABLE = """
     SELECT count(*) AS tokens
     FROM lives
