@@ -1,5 +1,6 @@
 """What the data says about the tokens of a change, and the settings that judge it."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -73,6 +74,7 @@ class World:
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
         self.project, self.group = make_project(connection), make_group(connection)
+        make_membership(connection, user_id=make_user(connection), project_id=self.project, access_level=40)
         self.expected: Counter[str] = Counter()
 
     def token(self, owner: int | None = None, *, expires: Any, **columns: Any) -> None:
@@ -233,6 +235,25 @@ def test_a_migration_whose_end_is_not_known_accounts_for_two_dates(gitlab_databa
     assert "migrated" not in facts(gitlab_database, to(1), BackgroundMigration(None, finished))
     for nothing in (None, BackgroundMigration(None, None), BackgroundMigration(datetime(9999, 1, 1, tzinfo=UTC), None)):
         assert "migrated" not in facts(gitlab_database, to(1), nothing)
+
+
+@pytest.mark.parametrize("release", [None, (16, 3), (16, 4), (17, 2)])
+def test_a_bot_counts_as_mailed_if_gitlab_mails_somebody_about_it(
+    gitlab_database: Address, release: tuple[int, int] | None
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        for role, place in itertools.product((30, 40, 50), ("project_id", "group_id")):
+            where = {place: make_project(connection) if place == "project_id" else make_group(connection)}
+            make_membership(connection, user_id=make_user(connection), access_level=role, **where)
+            bot = make_user(connection, user_type=BOT)
+            make_membership(connection, user_id=bot, **where)
+            make_token(connection, user_id=bot, name="chosen", expires_at=day(1), expire_notification_delivered=True)
+    with database.reading(gitlab_database) as connection:
+        schema = read_schema(connection)
+        policy = read_policy(connection, schema)
+        found = read_facts(connection, schema, CHOSEN, to(7), policy, None, CleanUp(), release)
+    # Of a group the Owner; of a project the Maintainer, and later the Owner, too.
+    assert found.mailed_owners == {None: 3, (16, 3): 0, (16, 4): 2, (17, 2): 3}[release]
 
 
 def test_no_tokens_are_no_facts(gitlab_database: Address) -> None:

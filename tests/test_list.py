@@ -341,6 +341,36 @@ def test_a_legacy_token_is_marked_where_people_may_make_no_other(gitlab_database
     assert legacy(TODAY) == [old, impersonation]
 
 
+@pytest.mark.parametrize(
+    ("release", "of_project", "of_group"),
+    [
+        ("16.3.9-ee", [], []),
+        ("16.4.0", ["maintainer"], ["owner"]),
+        ("17.1.8", ["maintainer"], ["owner"]),
+        ("17.2.0", ["maintainer", "owner"], ["owner"]),
+        (None, ["maintainer", "owner"], ["owner"]),
+    ],
+)
+def test_whom_gitlab_mails_about_a_bot_differs_by_release(
+    gitlab_database: Address, release: str | None, of_project: list[str], of_group: list[str]
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        people = {name: make_user(connection, username=name) for name in ("maintainer", "owner")}
+        project, owned, group = make_project(connection), make_project(connection), make_group(connection)
+        for place in ({"project_id": project}, {"group_id": group}):
+            make_membership(connection, user_id=people["maintainer"], access_level=40, **place)
+            make_membership(connection, user_id=people["owner"], access_level=50, **place)
+        make_membership(connection, user_id=people["owner"], access_level=50, project_id=owned)
+        for place in ({"project_id": project}, {"project_id": owned}, {"group_id": group}):
+            make_token(connection, user_id=make_bot(connection, **place), expires_at=SOON)
+    layout = Layout((BY_NAME["told"], BY_NAME["flags"]))
+    with listed(gitlab_database, EVERYTHING, layout, release=release) as listing:
+        told, flags = zip(*listing.rows, strict=True)
+    of_owned = [one for one in of_project if one == "owner"]
+    assert [list(one) for one in told] == [of_project, of_owned, of_group]
+    assert ["nobody-warned" in one for one in flags] == [not one for one in (of_project, of_owned, of_group)]
+
+
 def test_a_person_without_a_username_is_told_by_id(gitlab_database: Address, show: List) -> None:
     with make_engine(gitlab_database).begin() as connection:
         group = make_group(connection)

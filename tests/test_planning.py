@@ -26,6 +26,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, holds, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.membership import ends_before
+from tokens.gitlab.ownership import told
 from tokens.gitlab.schema import read_schema
 from tokens.gitlab.settings import read_policy
 from tokens.selection import EVERY_KIND, EVERY_STATE, Selection
@@ -116,7 +117,10 @@ def populate(address: Address, seed: int) -> None:
             for place in chosen.sample(({"project_id": project}, {"group_id": group}), chosen.randint(0, 2)):
                 end = chosen.choice((None, near(60)))
                 asked = chosen.choice((None, None, "2024-01-01"))
-                make_membership(connection, user_id=user, expires_at=end, requested_at=asked, **place)
+                role = chosen.choice((30, 40, 50))
+                make_membership(
+                    connection, user_id=user, expires_at=end, requested_at=asked, access_level=role, **place
+                )
             for _ in range(chosen.randint(0, 5)):
                 infinite = INFINITE if number % 9 == 0 else ()
                 day = chosen.choice((None, "2024-06-14", near(50), near(3), *infinite))
@@ -180,7 +184,7 @@ def both(
             due=DUE.format(new=new.sql),
             migrated=migrated.sql,
             condition=condition.sql,
-            notified=NOTIFIED,
+            notified=NOTIFIED.format(told=told(None)),
             blocked=BLOCKED,
             holds=f"COALESCE({holds(clean_up, 't.expires_at', *held)}, false)",
             will_hold=f"COALESCE({holds(clean_up, earliest.sql, *held)}, false)",

@@ -96,7 +96,7 @@ SOMEBODY_MAILED = """
     SELECT p.id
     FROM personal_access_tokens p
     LEFT JOIN users u ON u.id = p.user_id
-    WHERE u.user_type IS DISTINCT FROM 6 OR EXISTS (
+    WHERE u.user_type IS DISTINCT FROM 6 OR {mails_about_bots} AND EXISTS (
       SELECT 1
       FROM members o
       JOIN users person ON person.id = o.user_id AND person.state = 'active'
@@ -120,10 +120,11 @@ class Release:
     version: str
     clean_up: str | None
     warns_early: bool
+    mails_about_bots: bool = True
 
 
 RELEASES = (
-    Release("16.0", "16.0.3-ee", None, False),
+    Release("16.0", "16.0.3-ee", None, False, mails_about_bots=False),
     Release("17.2", "17.2.1", None, False),
     Release("17.8", "17.8.5-ee", CLEAN_UP_TO_17_9_0, True),
     Release("17.10", "17.11.2-ee", CLEAN_UP_SINCE_17_9_1, True),
@@ -183,7 +184,8 @@ class Nights:
             self.happened.lost.setdefault(token, night)
 
     def pass_by(self) -> Happened:
-        self.mailed = self.ids(SOMEBODY_MAILED)  # as things are today
+        # As things are today.
+        self.mailed = self.ids(SOMEBODY_MAILED.format(mails_about_bots=self.release.mails_about_bots))
         for number in range(1, NIGHTS + 1):
             night = TODAY + timedelta(number)
             self.die(night, Effect.EXPIRES, self.works(night))

@@ -246,7 +246,7 @@ SELECT t.expires_at::text AS expires_at, count(*) AS tokens
 -- analyze, doctor, journal.install, journal.status, list, forecast, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke, journal.prune, journal.uninstall
 COMMIT;
 
--- analyze, doctor, list, breakdown, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke
+-- analyze, doctor, list, breakdown, used, check, report, simulate, extend, undo, apply, remove, whose, history, rotate, revoke
 SELECT max(version) AS version
     FROM public.schema_migrations
     WHERE version ~ '^20[0-9]{12}$';
@@ -1343,7 +1343,7 @@ DECLARE "stream_1" CURSOR FOR
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -1481,7 +1481,7 @@ WITH chosen AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         ORDER BY person.username) AS told,
@@ -2301,7 +2301,7 @@ SELECT
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -2475,7 +2475,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -2876,7 +2876,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -3381,7 +3381,7 @@ WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -3810,7 +3810,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -4044,7 +4044,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active'
         AND person.id NOT IN (-1)
@@ -4193,7 +4193,7 @@ DECLARE "stream_1" CURSOR FOR
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -4364,7 +4364,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -4566,7 +4566,7 @@ WITH accounts AS MATERIALIZED (
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true
@@ -4862,7 +4862,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND false
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -5182,7 +5198,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND false
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -6560,7 +6592,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND false
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -6740,7 +6788,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND false
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -7015,7 +7079,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND false
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -7556,7 +7636,7 @@ SELECT
       WHERE looking_after.source_type = place.source_type
         AND looking_after.source_id = place.source_id
         AND looking_after.requested_at IS NULL
-        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND false
         AND COALESCE(person.user_type, 0) = 0
         AND person.state = 'active')
         ELSE true

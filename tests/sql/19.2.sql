@@ -5441,7 +5441,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -5793,7 +5809,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -7206,7 +7238,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -7408,7 +7456,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,
@@ -7716,7 +7780,23 @@ WITH grouped AS (
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY m.source_type = 'Project' DESC, m.id
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT
+      FROM public.members looking_after
+      JOIN public.users person ON person.id = looking_after.user_id
+      WHERE looking_after.source_type = place.source_type
+        AND looking_after.source_id = place.source_id
+        AND looking_after.requested_at IS NULL
+        AND looking_after.access_level >= CASE place.source_type WHEN 'Project' THEN 40 ELSE 50 END
+        AND COALESCE(person.user_type, 0) = 0
+        AND person.state = 'active')
           )
         END
       )) AS mailed_owners,

@@ -15,6 +15,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp
 from tokens.gitlab.kind import TODAY
 from tokens.gitlab.membership import ends_before
+from tokens.gitlab.ownership import FIRST_PLACE, told
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.gitlab.succession import read_line
@@ -95,14 +96,22 @@ DUE = """(
         )"""
 
 # GitLab warns people who can log in; about a bot it warns those who look after its project or group.
-NOTIFIED = """
+NOTIFIED = f"""
         CASE
           WHEN COALESCE(o.user_type, 0) = 0 THEN o.state = 'active'
           WHEN o.user_type = 6 THEN EXISTS (
-            SELECT FROM public.members m WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+            SELECT
+            FROM (
+              SELECT m.source_type, m.source_id
+              FROM public.members m
+              WHERE m.user_id = o.user_id AND m.requested_at IS NULL
+              ORDER BY {FIRST_PLACE}
+              LIMIT 1
+            ) place
+            WHERE EXISTS (SELECT{{told}})
           )
         END
-      """
+      """  # noqa: S608 - a constant
 
 # A deleted owner has no state.
 BLOCKED = "o.state <> 'active'"
@@ -154,7 +163,7 @@ class Facts:
     """Their owners."""
 
     mailed_owners: int = 0
-    """Owners (people, and bots with a membership) about whose re-armed tokens GitLab sends mail within a day."""
+    """Owners (people, and bots that somebody looks after) about whose re-armed tokens GitLab mails within a day."""
 
     doomed_bots: int = 0
     """Bots that the next clean-up of inactive bots takes because of the change, and would not take without it."""
@@ -186,13 +195,14 @@ def read_facts(
     policy: Policy,
     migration: BackgroundMigration | None,
     clean_up: CleanUp | None,
+    release: tuple[int, int] | None = None,
 ) -> Facts:
     """Count the facts about the tokens of `condition` and what `change` would make of them.
 
     Reads each of those tokens once and looks bots up by index; of a staggered change the latest date counts, or the
-    first where that is worse. `clean_up` is the release's own.
+    first where that is worse. `clean_up` is the release's own, and `release` the least that it can be.
     """
-    facts, _ = _read(connection, schema, condition, "true", change, policy, migration, clean_up)
+    facts, _ = _read(connection, schema, condition, "true", change, policy, migration, clean_up, release)
     return replace(facts, superseded=read_superseded(connection, schema, condition, change.expression(), policy))
 
 
@@ -205,13 +215,14 @@ def read_facts_and_counts(
     policy: Policy,
     migration: BackgroundMigration | None,
     clean_up: CleanUp | None,
+    release: tuple[int, int] | None = None,
 ) -> tuple[Facts, tuple[KindCount, ...]]:
     """The same about the tokens of a selection, and by kind and state all that fulfil its other options.
 
     Without the tokens of the ids `left_out`. Reads each token once for both.
     """
     scope, condition = (one.without(left_out) for one in (selection.scope(schema), selection.condition(schema)))
-    facts, counts = _read(connection, schema, scope, selected(selection), change, policy, migration, clean_up)
+    facts, counts = _read(connection, schema, scope, selected(selection), change, policy, migration, clean_up, release)
     superseded = read_superseded(connection, schema, condition, change.expression(), policy)
     return replace(facts, superseded=superseded), tuple(counts_of(counts, selection))
 
@@ -225,6 +236,7 @@ def _read(
     policy: Policy,
     migration: BackgroundMigration | None,
     clean_up: CleanUp | None,
+    release: tuple[int, int] | None,
 ) -> tuple[Facts, Rows]:
     """The facts about those tokens of `scope` whose kind and state are `chosen`, and the counts of all of them."""
     new = change.expression()
@@ -246,7 +258,7 @@ def _read(
         chosen=chosen,
         counts=COUNTS_IN_A_ROW,
         ending_before=ENDING_BEFORE.format(ends_before=ends_before("o.last_day")),
-        notified=NOTIFIED,
+        notified=NOTIFIED.format(told=told(release)),
         blocked=BLOCKED,
         **bots.sql,
     )

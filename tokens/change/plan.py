@@ -28,7 +28,7 @@ from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import State, once
 from tokens.gitlab.membership import MembershipRule, rule_of
 from tokens.gitlab.needs import CHANGE
-from tokens.gitlab.release import read_release
+from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
@@ -273,7 +273,7 @@ def make_plan(
             found = notes_on_ends(moves_of(chunks), ends, policy, bots)
         else:
             facts, counts = read_facts_and_counts(
-                connection, schema, selection, left_out, change, policy, migration, bots
+                connection, schema, selection, left_out, change, policy, migration, bots, least_of(release, estimate)
             )
             found = notes(
                 moves_of(chunks),

@@ -122,7 +122,7 @@ CHANGE = Needs(
         MIGRATIONS: ("version",),
         USERS: ("id", "username", "user_type", "state"),
         USER_DETAILS: ("user_id", "bot_namespace_id", "provisioned_by_group_id", "provisioned_by_project_id"),
-        MEMBERS: ("id", "user_id", "type", "source_type", "source_id", "requested_at", "expires_at"),
+        MEMBERS: ("id", "user_id", "type", "source_type", "source_id", "requested_at", "expires_at", "access_level"),
         NAMESPACES: ("id", "type", "traversal_ids"),
         PROJECTS: ("id", "namespace_id", "project_namespace_id"),
         ROUTES: ("path", "source_type", "source_id", "namespace_id"),
@@ -144,7 +144,6 @@ LIST = Needs(
             "disable_personal_access_tokens",
             "personal_access_token_settings",
         ),
-        MEMBERS: (*CHANGE.reads[MEMBERS], "access_level"),
         LAST_USED_IPS: ("id", "personal_access_token_id", "ip_address"),
     }
 )
@@ -180,7 +179,6 @@ ROTATE = Needs(
             "token_prefixes",
         ),
         USERS: (*CHANGE.reads[USERS], "admin", "organization_id"),
-        MEMBERS: (*CHANGE.reads[MEMBERS], "access_level"),
         USER_DETAILS: (*CHANGE.reads[USER_DETAILS], "enterprise_group_id"),
         GRANULAR_SCOPES: ("id", "organization_id", "personal_access_token_id", "granular_scope_id"),
     },

@@ -11,7 +11,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_CONDITIONS, TODAY, WORKS, Kind, State, count_by_kind, kind_expression, once
 from tokens.gitlab.membership import BOT_GOES, BOT_GOES_ON, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST
-from tokens.gitlab.ownership import NOBODY_TOLD, PLACE
+from tokens.gitlab.ownership import PLACE, nobody_told
 from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.rules import without_notice
 from tokens.gitlab.settings import beyond_maximum
@@ -161,11 +161,12 @@ def gauges(
             for row in count_by_kind(connection, statement, going_within=FOR_EVER, **condition.parameters)
         }
         estimate = read_release(connection, schema)
+        least = least_of(release, estimate)
         statement = UNWARNED.format(
             ends=ends,
             place=PLACE.strip(),
-            without_notice=without_notice(schema, least_of(release, estimate), "going.day"),
-            nobody_told=NOBODY_TOLD.strip(),
+            without_notice=without_notice(schema, least, "going.day"),
+            nobody_told=nobody_told(least),
             **parts,
         )
         unwarned = {

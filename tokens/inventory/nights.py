@@ -11,7 +11,7 @@ from tokens.database import array_literal
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, first_free_night
 from tokens.gitlab.kind import STATE_EXPRESSION, kind_expression
-from tokens.gitlab.ownership import PLACE, TOLD, owner_shown, username_shown
+from tokens.gitlab.ownership import FIRST_PLACE, PLACE, owner_shown, told, username_shown
 from tokens.gitlab.rules import BY_NUMBER, ENDS, LET_IN, Effect, Subject, first_day, in_force
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
@@ -70,20 +70,20 @@ MOMENTS = """
     )"""
 
 # The bots about whose tokens anybody is mailed, found once: there are far fewer of them than tokens.
-ATTENDED = """
+ATTENDED = f"""
     attended AS MATERIALIZED (
       SELECT u.id AS user_id
       FROM public.users u
       CROSS JOIN LATERAL (
         SELECT m.source_type, m.source_id
         FROM public.members m
-        WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT {is_removed}
-        ORDER BY m.source_type = 'Project' DESC, m.id
+        WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT {{is_removed}}
+        ORDER BY {FIRST_PLACE}
         LIMIT 1
       ) place
-      WHERE u.user_type = 6 AND EXISTS (SELECT{told}
+      WHERE u.user_type = 6 AND EXISTS (SELECT{{told}}
       )
-    )"""
+    )"""  # noqa: S608 - a constant
 
 MAILED = """(
             t.revoked IS FALSE
@@ -410,7 +410,7 @@ class Nights:
     @property
     def _told(self) -> str:
         """The people whom GitLab mails about a bot with a `place`, as things are with the decision."""
-        return f"""{TOLD.rstrip()}
+        return f"""{told(self.release)}
         AND person.id NOT IN ({self._blocked})
         AND NOT {self.resolved.is_removed("looking_after.id")}"""
 

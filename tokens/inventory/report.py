@@ -18,7 +18,7 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import PROJECT_BOT, STATE_EXPRESSION, TODAY, WORKS, Kind, State, kind_expression
 from tokens.gitlab.membership import BOT_GOES, ENDS_ON, MAY_END
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
-from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, owner_shown
+from tokens.gitlab.ownership import PLACE, nobody_told, owner_shown
 from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.rules import LET_IN, OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import Schema
@@ -283,8 +283,8 @@ def report(
         check_names(connection, schema, selection)
         demands = read_demands(connection, schema, release)
         days, rule = demands.policy.inactive_days, demands.clean_up
-        unannounced = without_notice(schema, least_of(release, read_release(connection, schema)), "going.day")
-        found = _Reader(connection, schema, selection, read_line(connection, schema), emails, usage, unannounced)
+        least = least_of(release, read_release(connection, schema))
+        found = _Reader(connection, schema, selection, read_line(connection, schema), emails, usage, least)
         is_all = replace(selection, states=EVERY_STATE) == EVERYTHING
         soon = found.soon()
         return Report(
@@ -335,7 +335,7 @@ class _Reader:
     line: Succession | None
     emails: bool
     usage: Usage | None
-    without_notice: str
+    release: tuple[int, int] | None
 
     @property
     def condition(self) -> Condition:
@@ -344,6 +344,10 @@ class _Reader:
     @property
     def not_renewed(self) -> str:
         return f"AND NOT {self.line.has_live}" if self.line else ""
+
+    @property
+    def without_notice(self) -> str:
+        return without_notice(self.schema, self.release, "going.day")
 
     @property
     def words(self) -> Mapping[str, object]:
@@ -361,7 +365,7 @@ class _Reader:
             "bot": PROJECT_BOT,
             "text": TEXT,
             "rows": ROWS,
-            "nobody_told": NOBODY_TOLD.strip(),
+            "nobody_told": nobody_told(self.release),
             "without_notice": self.without_notice,
             **self.of_logs,
         }

@@ -12,8 +12,7 @@ from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up_day, is_active
 from tokens.gitlab.kind import STATE_EXPRESSION, TODAY, WORKS, kind_expression
 from tokens.gitlab.membership import FIRST_END, ends_before
-from tokens.gitlab.ownership import NOBODY_TOLD, PLACE, TOLD, owner_shown, username_shown
-from tokens.gitlab.release import least_of, read_release
+from tokens.gitlab.ownership import PLACE, nobody_told, owner_shown, told, username_shown
 from tokens.gitlab.rules import OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import LAST_USED_IPS, TOKENS, Schema
 from tokens.gitlab.settings import beyond_maximum, read_rules
@@ -147,7 +146,10 @@ def _cleaned(rule: CleanUp | None) -> str:
     return "clean_up.day" if rule else "CAST(NULL AS date)"
 
 
-def expressions(schema: Schema, flags: str, rule: CleanUp | None, *, has_log: bool = False) -> Mapping[str, Expression]:
+def expressions(
+    schema: Schema, flags: str, rule: CleanUp | None, release: tuple[int, int] | None, *, has_log: bool = False
+) -> Mapping[str, Expression]:
+    """The columns by name; `release` is the least that GitLab's can be."""
     calls, refused = (CALLS_A_DAY, REFUSED) if has_log else ("CAST(NULL AS float8)", "CAST(NULL AS bigint)")
     cleaned = _cleaned(rule)
     owner = owner_shown(schema)
@@ -178,22 +180,27 @@ def expressions(schema: Schema, flags: str, rule: CleanUp | None, *, has_log: bo
         "email": ("u.email", "u.email"),
         "place_id": ("place.source_id", "place.source_id"),
         "created_by": ("(SELECT c.username FROM public.users c WHERE c.id = u.created_by_id)", "u.created_by_id"),
-        "told": (f"ARRAY(SELECT {username_shown('person')}{TOLD.rstrip()}\n        ORDER BY person.username)", ""),
+        "told": (f"ARRAY(SELECT {username_shown('person')}{told(release)}\n        ORDER BY person.username)", ""),
     }
     return {name: Expression(sql, sort) for name, (sql, sort) in found.items()}
 
 
 def flags(
-    connection: Connection, schema: Schema, rule: CleanUp | None, release: str | None, *, has_log: bool = False
+    connection: Connection,
+    schema: Schema,
+    rule: CleanUp | None,
+    release: tuple[int, int] | None,
+    *,
+    has_log: bool = False,
 ) -> Condition:
-    """An array of the flags that a token has, in the order of FLAG_NAMES; `release` is GitLab's, where it is known."""
+    """An array of the flags that a token has, in the order of FLAG_NAMES; `release` is as for `expressions`."""
     # GitLab lets people replace a legacy token by a fine-grained one alone.
     granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
     migrated = dated_by(read_background_migration(connection, schema))
     line = read_line(connection, schema)
     replaced = line.has_live if line else "false"
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
-    unannounced = without_notice(schema, least_of(release, read_release(connection, schema)), MEMBERSHIP_ENDS)
+    unannounced = without_notice(schema, release, MEMBERSHIP_ENDS)
     stops = f"isfinite(LEAST(t.expires_at, {MEMBERSHIP_ENDS}))"
     conditions = {
         "membership-ends-first": f"t.revoked IS NOT TRUE AND {ends_first}",
@@ -201,7 +208,7 @@ def flags(
         "beyond-maximum": f"{WORKS} AND {beyond_maximum(schema)}",
         "in-its-grace": f"{WORKS} AND {replaced}",
         "successor-works": f"NOT {WORKS} AND {replaced}",
-        "nobody-warned": f"{WORKS} AND {OWNER_ACTIVE} AND {stops} AND ({unannounced} OR {NOBODY_TOLD.strip()})",
+        "nobody-warned": f"{WORKS} AND {OWNER_ACTIVE} AND {stops} AND ({unannounced} OR {nobody_told(release)})",
         "warned": f"{WORKS} AND {notices.any_set(schema)}",
         "legacy": f"{WORKS} AND NOT t.granular AND {IS_PERSONS}" if granular_only else "false",
         "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",

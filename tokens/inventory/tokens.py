@@ -19,7 +19,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import clean_up
 from tokens.gitlab.kind import TODAY, State, once
 from tokens.gitlab.needs import LIST, LIST_ACCOUNTS
-from tokens.gitlab.release import read_release
+from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.settings import Policy, read_policy
@@ -220,12 +220,14 @@ def _statement(
 
     With `keyed` its last column is what they are sorted by, to be compared here.
     """
-    rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
+    estimate = read_release(connection, schema)
+    least = least_of(release, estimate)
+    rule = clean_up(release, estimate) if policy.inactive_days is not None else None
     names = [column.name for column in layout.columns]
     flags = columns.NO_FLAGS
     if "flags" in names:
-        flags = columns.flags(connection, schema, rule, release, has_log=usage is not None)
-    known = columns.expressions(schema, flags.sql, rule, has_log=usage is not None)
+        flags = columns.flags(connection, schema, rule, least, has_log=usage is not None)
+    known = columns.expressions(schema, flags.sql, rule, least, has_log=usage is not None)
     selected = {name: columns.in_csv(name, known[name].sql) if as_csv else known[name].sql for name in names}
     sort = known[layout.sort].sort.strip()
     if keyed:

@@ -18,7 +18,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.gitlab.needs import WHOSE, Needs
 from tokens.gitlab.plaintext import read_prefix
-from tokens.gitlab.release import read_release
+from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.sealed import sealed
@@ -152,7 +152,8 @@ def whose(
         prefix = read_prefix(connection, schema)
         policy = read_policy(connection, schema)
         notes = [preflight.hidden_rows(connection, WHOSE)]
-        rule = clean_up(release, read_release(connection, schema)) if policy.inactive_days is not None else None
+        estimate = read_release(connection, schema)
+        rule = clean_up(release, estimate) if policy.inactive_days is not None else None
         kinds = [kind_of(text, (prefix,)) for text in texts]
         usual = [number for number, text in enumerate(texts) if 0 < len(text.reveal()) <= LONGEST]
         digests: dict[str, list[int]] = {}
@@ -160,7 +161,8 @@ def whose(
             for digest in keys.digests(texts[number]):
                 digests.setdefault(digest, []).append(number)
         if digests:
-            search.take(digests, _access_tokens(connection, schema, list(digests), rule, policy.inactive_days, release))
+            least = least_of(release, estimate)
+            search.take(digests, _access_tokens(connection, schema, list(digests), rule, policy.inactive_days, least))
         likely = [number for number in usual if number not in guesses]
         notes += _look_for_others(connection, schema, ci, search, kinds, likely)
     answers = (
@@ -180,10 +182,10 @@ def _access_tokens(
     digests: list[str],
     rule: CleanUp | None,
     inactive_days: int | None,
-    release: str | None,
+    release: tuple[int, int] | None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     flags = columns.flags(connection, schema, rule, release)
-    known = columns.expressions(schema, flags.sql, rule)
+    known = columns.expressions(schema, flags.sql, rule, release)
     line = read_line(connection, schema)
     replaced_by = REPLACED_BY.format(whole=line.whole) if line else "CAST('{}' AS bigint[])"
     shown = {**{name: known[name].sql for name in COLUMNS}, "replaced_by": replaced_by}

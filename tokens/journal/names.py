@@ -5,7 +5,7 @@ The server takes them from GitLab's tables into the journal's, so no name travel
 
 from tokens.database import Connection
 from tokens.gitlab.needs import Needs
-from tokens.gitlab.ownership import REMEMBERED
+from tokens.gitlab.ownership import FIRST_PLACE, REMEMBERED
 from tokens.gitlab.schema import MEMBERS, ROUTES, TOKENS, USER_DETAILS, USERS, Schema
 
 NEEDS = Needs(
@@ -20,16 +20,16 @@ NEEDS = Needs(
 
 # The project or group of a bot, as `tokens.gitlab.ownership` has it. Of the few tokens that have one it is looked up
 # alone: a join would look for it, for each of millions of others.
-PATH = """CASE WHEN u.user_type = 6 THEN COALESCE(
+PATH = f"""CASE WHEN u.user_type = 6 THEN COALESCE(
         (
           SELECT r.path
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY {FIRST_PLACE}
           LIMIT 1
-        ){remembered}
-      ) END"""
+        ){{remembered}}
+      ) END"""  # noqa: S608 - a constant
 
 # The usual case, and much quicker: every token is there. Each owner is looked up once, and all of them together.
 KEEP = """

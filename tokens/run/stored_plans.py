@@ -16,7 +16,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.background_migration import read_background_migration
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
-from tokens.gitlab.release import read_release
+from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.journal.installation import RunState
@@ -124,7 +124,8 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
         elif stored.kind is RunKind.REVOKE:
             found = _notes_on_revocation(connection, schema, stored, plan, policy, bots)
         else:
-            found = _notes_on_dates(connection, schema, stored, plan, policy, bots)
+            least = least_of(release, estimate)
+            found = _notes_on_dates(connection, schema, stored, plan, policy, bots, least)
         since = _changed_since(connection, stored)
         changed = [changed_since(since)] if since else []
         lapsed = [old_plan(plan.tokens, PLAN_LIFETIME)] if stored.lapsed else []
@@ -142,13 +143,19 @@ def _changed_since(connection: Connection, stored: StoredRun) -> tuple[int, ...]
 
 
 def _notes_on_dates(
-    connection: Connection, schema: Schema, stored: StoredRun, plan: Plan, policy: Policy, bots: CleanUp | None
+    connection: Connection,
+    schema: Schema,
+    stored: StoredRun,
+    plan: Plan,
+    policy: Policy,
+    bots: CleanUp | None,
+    release: tuple[int, int] | None,
 ) -> tuple[Note, ...]:
     """The notes on what is left of a run that changes dates."""
     condition = Condition(STORED_TOKENS, {"planned": stored.id})
     if stored.state is RunState.PLANNED:
         migration = read_background_migration(connection, schema)
-        facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots)
+        facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots, release)
     else:
         new = stored.change.expression()
         facts = Facts(superseded=read_superseded(connection, schema, condition, new, policy))
