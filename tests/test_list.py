@@ -272,6 +272,26 @@ def test_of_several_memberships_the_first_that_ends_takes_the_bot(gitlab_databas
     ]
 
 
+@pytest.mark.parametrize("of", ["project", "group"])
+def test_of_several_places_a_bot_belongs_to_the_one_with_the_least_id(
+    gitlab_database: Address, show: List, of: str
+) -> None:
+    with make_engine(gitlab_database).begin() as connection:
+        platform = make_group(connection, path="platform")
+        first = make_project(connection, namespace_id=platform, path="first")
+        second = make_project(connection, namespace_id=platform, path="second")
+        other = make_group(connection, path="other")
+        bot = make_bot(connection, group_id=other)
+        if of == "project":
+            make_membership(connection, user_id=bot, project_id=second)
+            make_membership(connection, user_id=bot, project_id=first)
+        make_membership(connection, user_id=bot, group_id=platform)
+        make_token(connection, user_id=bot, expires_at=SOON)
+    (token,) = json.loads(show("--columns", "kind,owner,place_id", "--output", "json"))["tokens"]
+    path, place = {"project": ("platform/first", first), "group": ("platform", platform)}[of]
+    assert token == {"kind": of, "owner": path, "place_id": place}
+
+
 def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show: List) -> None:
     with make_engine(gitlab_database).begin() as connection:
         make_settings(connection, max_personal_access_token_lifetime=30)

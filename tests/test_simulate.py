@@ -106,7 +106,7 @@ SOMEBODY_MAILED = """
         AND (o.source_type, o.source_id) = (
         SELECT m.source_type, m.source_id FROM members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL
-        ORDER BY CASE m.source_type WHEN 'Project' THEN 0 ELSE 1 END, m.id LIMIT 1
+        ORDER BY CASE m.source_type WHEN 'Project' THEN 0 ELSE 1 END, m.source_id LIMIT 1
       )
     )
 """

@@ -1365,7 +1365,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -1466,7 +1466,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -1494,7 +1494,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END ASC NULLS LAST, t.id;
@@ -1577,7 +1577,7 @@ COPY (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.user_id IN (
@@ -1824,7 +1824,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
@@ -1932,7 +1932,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
@@ -2050,7 +2050,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE TRUE
@@ -2233,7 +2233,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE TRUE
@@ -2463,7 +2463,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -2674,7 +2674,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ),
@@ -2809,7 +2809,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY LEAST(t.expires_at, going.day), t.id;
@@ -2864,7 +2864,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -3000,7 +3000,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY LEAST(t.expires_at, going.day), t.id;
@@ -3071,7 +3071,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY t.created_at, t.id;
@@ -3372,7 +3372,7 @@ WITH
         SELECT m.source_type, m.source_id
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-        ORDER BY m.source_type = 'Project' DESC, m.id
+        ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
       WHERE u.user_type = 6 AND EXISTS (SELECT
@@ -3761,7 +3761,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     GROUP BY 1, 2, 3
@@ -3801,7 +3801,7 @@ DECLARE "stream_2" CURSOR FOR WITH
         SELECT m.source_type, m.source_id
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-        ORDER BY m.source_type = 'Project' DESC, m.id
+        ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
       WHERE u.user_type = 6 AND EXISTS (SELECT
@@ -4064,7 +4064,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY shown.worked DESC, shown.calls_a_day DESC NULLS LAST, shown.at, shown.id, shown.difference;
@@ -4214,7 +4214,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
 
@@ -4352,7 +4352,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -4473,7 +4473,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ),
@@ -4554,7 +4554,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -4690,7 +4690,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY LEAST(t.expires_at, going.day), t.id;
@@ -4743,7 +4743,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE TRUE
@@ -4867,7 +4867,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -5203,7 +5203,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -5404,7 +5404,7 @@ WITH planned AS MATERIALIZED (
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         )
       ) END AS path
@@ -6597,7 +6597,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -6793,7 +6793,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -7084,7 +7084,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -7688,7 +7688,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.token_digest = ANY(CAST($1 AS text[]));
@@ -7758,7 +7758,7 @@ SELECT
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         )
       ) END ORDER BY one.place) AS paths
@@ -7896,7 +7896,7 @@ UPDATE token_tasks.rotations p
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         )
       ) END
@@ -8069,7 +8069,7 @@ SELECT
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         )
       ) END AS path_now,

@@ -1396,7 +1396,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
 
@@ -1536,7 +1536,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
@@ -1569,7 +1569,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY CASE WHEN u.user_type = 6 THEN COALESCE(place.path, (
@@ -1673,7 +1673,7 @@ COPY (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.user_id IN (
@@ -1963,7 +1963,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
@@ -2079,7 +2079,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE t.id IN (SELECT unnest(CAST($1 AS bigint[])))
@@ -2205,7 +2205,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE TRUE
@@ -2394,7 +2394,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE TRUE
@@ -2618,7 +2618,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -2848,7 +2848,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ),
@@ -2991,7 +2991,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY LEAST(t.expires_at, going.day), t.id;
@@ -3055,7 +3055,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -3208,7 +3208,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY LEAST(t.expires_at, going.day), t.id;
@@ -3295,7 +3295,7 @@ WITH chosen AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY t.created_at, t.id;
@@ -3365,7 +3365,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY shown.day, shown.user_id;
@@ -3737,7 +3737,7 @@ WITH
         SELECT m.source_type, m.source_id
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-        ORDER BY m.source_type = 'Project' DESC, m.id
+        ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
       WHERE u.user_type = 6 AND EXISTS (SELECT
@@ -4183,7 +4183,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     GROUP BY 1, 2, 3
@@ -4223,7 +4223,7 @@ DECLARE "stream_2" CURSOR FOR WITH
         SELECT m.source_type, m.source_id
         FROM public.members m
         WHERE m.user_id = u.id AND m.requested_at IS NULL AND NOT false
-        ORDER BY m.source_type = 'Project' DESC, m.id
+        ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
       WHERE u.user_type = 6 AND EXISTS (SELECT
@@ -4554,7 +4554,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY shown.worked DESC, shown.calls_a_day DESC NULLS LAST, shown.at, shown.id, shown.difference;
@@ -4697,7 +4697,7 @@ DECLARE "stream_1" CURSOR FOR
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
 
@@ -4875,7 +4875,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -4993,7 +4993,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ),
@@ -5083,7 +5083,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
       WHERE t.unannounced OR CASE
@@ -5236,7 +5236,7 @@ WITH accounts AS MATERIALIZED (
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     ORDER BY LEAST(t.expires_at, going.day), t.id;
@@ -5305,7 +5305,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
     WHERE TRUE
@@ -5446,7 +5446,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -5814,7 +5814,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -6025,7 +6025,7 @@ WITH planned AS MATERIALIZED (
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         ),
         (
@@ -7243,7 +7243,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -7461,7 +7461,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -7785,7 +7785,7 @@ WITH grouped AS (
               SELECT m.source_type, m.source_id
               FROM public.members m
               WHERE m.user_id = o.user_id AND m.requested_at IS NULL
-              ORDER BY m.source_type = 'Project' DESC, m.id
+              ORDER BY m.source_type = 'Project' DESC, m.source_id
               LIMIT 1
             ) place
             WHERE EXISTS (SELECT
@@ -8413,7 +8413,7 @@ SELECT
       FROM public.members m
       LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
       WHERE u.user_type = 6 AND m.user_id = u.id AND m.requested_at IS NULL
-      ORDER BY m.source_type = 'Project' DESC, m.id
+      ORDER BY m.source_type = 'Project' DESC, m.source_id
       LIMIT 1
     ) place ON true
 
@@ -8511,7 +8511,7 @@ SELECT
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         ),
         (
@@ -8660,7 +8660,7 @@ UPDATE token_tasks.rotations p
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         ),
         (
@@ -8868,7 +8868,7 @@ SELECT
           FROM public.members m
           LEFT JOIN public.routes r ON r.source_type = m.source_type AND r.source_id = m.source_id
           WHERE m.user_id = u.id AND m.requested_at IS NULL
-          ORDER BY m.source_type = 'Project' DESC, m.id
+          ORDER BY m.source_type = 'Project' DESC, m.source_id
           LIMIT 1
         ),
         (

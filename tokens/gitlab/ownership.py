@@ -6,8 +6,9 @@ service accounts own their tokens themselves.
 
 from tokens.gitlab.schema import USER_DETAILS, Schema
 
-# Most bots have one membership. Of several GitLab takes a project's first, as it does to tell the kind.
-FIRST_PLACE = "m.source_type = 'Project' DESC, m.id"
+# Most bots have one membership. Of several GitLab takes the project with the least id, else such a group
+# (resource_bot_resource: projects.first || groups.first).
+FIRST_PLACE = "m.source_type = 'Project' DESC, m.source_id"
 """SQL for ORDER BY: which of a bot's memberships `m` comes first."""
 
 PLACE = f"""
