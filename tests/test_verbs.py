@@ -151,6 +151,7 @@ def test_what_a_caller_is_given_has_a_public_name(gitlab: Address) -> None:
     tokens.apply(gitlab, number, allow=["past", "earlier"], on_event=given.append)
     public = {getattr(tokens, name) for name in tokens.__all__ if name != "ns"}
     assert {type(one) for one in given} <= public
+    assert {tokens.Rotation, tokens.NewOwner, type(tokens.plan_rotation(gitlab, tokens.Search(on(SOON))))} <= public
     assert {*get_args(Event), RunFailed, Rotated, Ended, Candidate, End, DatabaseError} <= public
 
 
@@ -378,6 +379,45 @@ def test_a_token_gets_a_successor_that_is_delivered(gitlab: Address, secrets: Pa
     assert vault.kept["nightly"].startswith("glpat-")
     rows = query(gitlab, f"SELECT revoked FROM personal_access_tokens WHERE user_id = {owner} ORDER BY id")
     assert [row.revoked for row in rows] == [True, False]
+
+
+def test_what_a_rotation_would_do_is_seen_before_and_changes_nothing(
+    alone: Alone, secrets: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with alone.database() as gitlab:  # without a journal
+        with make_engine(gitlab).begin() as connection:
+            owner = make_user(connection, username="inventory", user_type=13)
+            old = make_token(connection, user_id=owner, name="nightly", expires_at=str(SOON))
+            other = make_user(connection, user_type=13, state="blocked")
+            blocked = make_token(connection, user_id=other, expires_at=str(SOON))
+        before = everything(gitlab)
+        planned = tokens.plan_rotation(gitlab, tokens.Search(SERVICE_ACCOUNTS), expires_in=30, grace=7)
+        (rotation,) = planned.rotations
+        assert (rotation.candidate.id, rotation.account, list(planned.left_out)) == (old, "inventory", [blocked])
+        ends = (TODAY + timedelta(30), TODAY + timedelta(7))
+        assert [str(one) for one in (rotation.expires_at, rotation.grace_until)] == [str(day) for day in ends]
+        assert everything(gitlab) == before
+        assert capfd.readouterr() == ("", "")
+        with pytest.raises(JournalMissing):
+            tokens.rotate(gitlab, tokens.Search(SERVICE_ACCOUNTS), Vault(), secrets_file=secrets, url=None)
+        nothing = tokens.plan_rotation(gitlab, tokens.Search(tokens.Selection((), ids=(blocked,))))
+        assert (nothing.rotations, "is blocked" in nothing.left_out[blocked]) == ((), True)
+
+
+def test_a_rotation_is_planned_with_the_words_that_it_needs(gitlab: Address) -> None:
+    with make_engine(gitlab).begin() as connection:
+        make_user(connection, username="deploy", user_type=13)
+        make_token(connection, user_id=make_user(connection, username="alice"), name="nightly", expires_at=str(SOON))
+    alice = tokens.Search(tokens.Selection((), users=("alice",)))
+    planned = tokens.plan_rotation(gitlab, alice, new_owner="deploy")
+    (rotation,) = planned.rotations
+    assert (rotation.account, planned.guards) == ("deploy", ("no-membership",))
+    assert planned.notes
+    with pytest.raises(UsageError, match="There is no token"):
+        tokens.plan_rotation(gitlab, replace(alice, token="nihgtly"))
+    run: Any = 7
+    with pytest.raises(UsageError, match="tokens takes a Search, not 7"):
+        tokens.plan_rotation(gitlab, run)
 
 
 def test_a_persons_token_is_rotated_where_their_kind_is_named(gitlab: Address, secrets: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tokens.journal.runs import StoredRun
     from tokens.namespace import ns
     from tokens.rotation.candidate import Candidate, Search
+    from tokens.rotation.new_owner import NewOwner
+    from tokens.rotation.plan import Rotation
     from tokens.rotation.rotator import End, Outcome
     from tokens.rotation.run import Began, Ended, Rotated
     from tokens.run.events import BatchCommitted, BatchStarting, Finished, Recounted, Reread, RunFailed, Waiting
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tokens.secret import Secret
     from tokens.selection import DateRange, Selection
     from tokens.verbs import (
+        PlannedRotations,
         Result,
         Rotations,
         analyze,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
         install_journal,
         plan,
         plan_revocation,
+        plan_rotation,
         plan_to_apply,
         plan_to_undo,
         rotate,
@@ -64,17 +68,20 @@ __all__ = [
     "Kind",
     "KindCount",
     "Move",
+    "NewOwner",
     "NewToken",
     "Note",
     "Options",
     "Outcome",
     "OwnerState",
     "Plan",
+    "PlannedRotations",
     "Recounted",
     "Refused",
     "Reread",
     "Result",
     "Rotated",
+    "Rotation",
     "Rotations",
     "RunComplete",
     "RunFailed",
@@ -96,6 +103,7 @@ __all__ = [
     "ns",
     "plan",
     "plan_revocation",
+    "plan_rotation",
     "plan_to_apply",
     "plan_to_undo",
     "rotate",
@@ -110,6 +118,8 @@ HOMES = {
     "Application": "tokens.run.stored_plans",
     "ExpirationDate": "tokens.gitlab.expiration",
     "KindCount": "tokens.change.kinds",
+    "NewOwner": "tokens.rotation.new_owner",
+    "Rotation": "tokens.rotation.plan",
     "Secret": "tokens.secret",
     "StoredRun": "tokens.journal.runs",
     "Undo": "tokens.run.undo",
@@ -131,6 +141,7 @@ HOMES = {
     **dict.fromkeys(("DateRange", "Selection"), "tokens.selection"),
     **dict.fromkeys(
         (
+            "PlannedRotations",
             "Result",
             "Rotations",
             "analyze",
@@ -138,6 +149,7 @@ HOMES = {
             "install_journal",
             "plan",
             "plan_revocation",
+            "plan_rotation",
             "plan_to_apply",
             "plan_to_undo",
             "rotate",

@@ -38,10 +38,10 @@ from tokens.inventory.analysis import analyze as analysis_of
 from tokens.journal import beginning, setup
 from tokens.journal.opening import with_journal
 from tokens.journal.record import Record
-from tokens.rotation.backend import Question
+from tokens.rotation.backend import Question, Survey
 from tokens.rotation.candidate import Search, why_none
 from tokens.rotation.local import LocalBackend
-from tokens.rotation.plan import LIFETIME
+from tokens.rotation.plan import LIFETIME, Rotation
 from tokens.rotation.rotator import Outcome, new_token
 from tokens.rotation.run import Began, Rotated, check_deliveries
 from tokens.rotation.run import Event as RotationEvent
@@ -84,6 +84,19 @@ class Rotations:
 
     run: int | None
     outcomes: tuple[Outcome, ...] = ()
+    left_out: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedRotations:
+    """What a rotation would do to the tokens that it finds, in their order, and what a person should know of it.
+
+    `left_out` says by the ids of the others why they cannot be rotated. `guards` are the words that `allow` must have.
+    """
+
+    rotations: tuple[Rotation, ...] = ()
+    notes: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
     left_out: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -281,6 +294,37 @@ def undo(
     return _begun(address, found.plan, reason, allow, jobs, on_event)
 
 
+def plan_rotation(
+    target: str | Address,
+    tokens: Search,
+    *,
+    expires_in: int = LIFETIME,
+    grace: int | None = None,
+    new_owner: str | None = None,
+) -> PlannedRotations:
+    """What `rotate` would do with the same arguments, with its notes; changes nothing, and needs no journal and no key.
+
+    Args:
+        target: as for `plan`; a standby will do.
+        tokens: which tokens, as for `rotate`.
+        expires_in: as for `rotate`.
+        grace: as for `rotate`.
+        new_owner: as for `rotate`.
+
+    Raises:
+        UsageError: there is no token of the name, id or account that `tokens` has.
+        TokensError: see `tokens.errors`.
+    """
+    check_type("tokens", tokens, Search)
+    _check_rotation(expires_in, grace, new_owner)
+    backend = LocalBackend(Site(address_of(target)), origin.here())
+    survey = _surveyed(backend, target, Question(tokens, expires_in, grace, new_owner=new_owner, dry_run=True))
+    if survey.plan is None:
+        return PlannedRotations(left_out=survey.obstacles)
+    planned = survey.plan
+    return PlannedRotations(planned.rotations, planned.notes, planned.guards, survey.obstacles)
+
+
 def rotate(
     target: str | Address,
     tokens: Search | int,
@@ -324,8 +368,6 @@ def rotate(
     check_allow(allow, "rotate")
     check_callable("on_event", on_event)
     check_type("delivery", delivery, Delivery)
-    if new_owner is not None:
-        check_text("new_owner", new_owner)
     if url is not None:
         check_type("url", url, str)
         Endpoint.at(url)
@@ -334,30 +376,12 @@ def rotate(
     else:
         check_type("tokens", tokens, Search)
     check_type("secrets_file", secrets_file, Path)
-    check_number("expires_in", expires_in, DAYS, MOST_DAYS)
-    if grace is not None:
-        check_number("grace", grace, f"{DAYS}, or None", MOST_DAYS)
+    _check_rotation(expires_in, grace, new_owner)
     resume = tokens if isinstance(tokens, int) else None
     search = Search(EVERYTHING) if isinstance(tokens, int) else tokens
-    named = search.token is not None or bool(search.selection.users)
     backend = LocalBackend(Site(address_of(target)), origin.here(), keys=read_keys_file(secrets_file))
-    survey = backend.survey(
-        Question(
-            search,
-            expires_in,
-            grace,
-            named=named,
-            allow_personal=search.names_people,
-            new_owner=new_owner,
-            resume=resume,
-            unattended=True,
-        )
-    )
-    if survey.fault is not None:
-        raise survey.fault
-    if named and not survey.found:
-        why = why_none(address_of(target), search)
-        raise UsageError(one_message("There is no token of this name, id or account that can be rotated.", why or ""))
+    question = Question(search, expires_in, grace, new_owner=new_owner, resume=resume, unattended=True)
+    survey = _surveyed(backend, target, question)
     if not survey.remaining:
         return Rotations(resume, left_out=survey.obstacles)
     refuse(survey.plan.guards if survey.plan else (), allow)
@@ -390,6 +414,26 @@ def install_journal(target: str | Address, *, allow: Collection[str] = ()) -> No
     """
     check_allow(allow, "journal.install")
     setup.install(address_of(target), allow)
+
+
+def _check_rotation(expires_in: int, grace: int | None, new_owner: str | None) -> None:
+    if new_owner is not None:
+        check_text("new_owner", new_owner)
+    check_number("expires_in", expires_in, DAYS, MOST_DAYS)
+    if grace is not None:
+        check_number("grace", grace, f"{DAYS}, or None", MOST_DAYS)
+
+
+def _surveyed(backend: LocalBackend, target: str | Address, question: Question) -> Survey:
+    search = question.search
+    named = search.token is not None or bool(search.selection.users)
+    survey = backend.survey(replace(question, named=named, allow_personal=search.names_people))
+    if survey.fault is not None:
+        raise survey.fault
+    if named and not survey.found:
+        why = why_none(address_of(target), search)
+        raise UsageError(one_message("There is no token of this name, id or account that can be rotated.", why or ""))
+    return survey
 
 
 def _begun(
