@@ -541,6 +541,20 @@ def test_whom_mail_goes_to_may_have_no_username(alone: Alone, capsys: pytest.Cap
         assert row["told"] == f"user {person}"
 
 
+def test_an_owner_without_a_name_is_a_user_or_a_bot_without_a_membership(
+    alone: Alone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with alone.database() as address:
+        with make_engine(address).begin() as connection:
+            person = make_user(connection, username=None)
+            bot = make_user(connection, username="bot", user_type=BOT)
+            for owner, days in ((person, 20), (bot, 30)):
+                make_token(connection, user_id=owner, expires_at=TODAY + timedelta(days))
+        assert typed("simulate", "--target", url(address), "--by", "owner") == 0
+        owners = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| (")]
+        assert owners == ["(no such user)", "(no membership)"]
+
+
 def test_who_is_blocked_or_removed_takes_tokens_along(simulate: Simulate) -> None:
     said = simulate("--block-user", "jo", "--by", "owner")
     assert "jo is blocked: 3 tokens stop working" in said.out

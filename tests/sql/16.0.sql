@@ -3749,6 +3749,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       COALESCE(place.source_type, 'User') AS owner_type,
       COALESCE(place.source_id, accounts.user_id) AS owner_id,
       min(CASE WHEN u.user_type = 6 THEN COALESCE(place.path) ELSE u.username END) AS owner,
+      bool_or(u.user_type IS NOT DISTINCT FROM 6) AS of_bot,
       CAST(sum(anyway) AS bigint) AS anyway,
       CAST(sum(change) AS bigint) AS change,
       CAST(sum(spared) AS bigint) AS spared,

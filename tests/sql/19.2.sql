@@ -4171,6 +4171,7 @@ DECLARE "stream_1" CURSOR FOR WITH
       JOIN public.routes r ON r.namespace_id = d.bot_namespace_id
       WHERE d.user_id = u.id
     )) ELSE u.username END) AS owner,
+      bool_or(u.user_type IS NOT DISTINCT FROM 6) AS of_bot,
       CAST(sum(anyway) AS bigint) AS anyway,
       CAST(sum(change) AS bigint) AS change,
       CAST(sum(spared) AS bigint) AS spared,

@@ -223,6 +223,7 @@ BY_OWNER = """
       COALESCE(place.source_type, 'User') AS owner_type,
       COALESCE(place.source_id, accounts.user_id) AS owner_id,
       min({owner}) AS owner,
+      bool_or(u.user_type IS NOT DISTINCT FROM 6) AS of_bot,
       CAST(sum(anyway) AS bigint) AS anyway,
       CAST(sum(change) AS bigint) AS change,
       CAST(sum(spared) AS bigint) AS spared,

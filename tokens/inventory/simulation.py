@@ -114,10 +114,11 @@ class OwnerEvents:
     """What happens to the tokens of one owner: in one night, or in all of them (None).
 
     `anyway`, `change` and `spared` are tokens that work, by what their end owes to the decision; `deleted` are rows
-    that GitLab deletes, of dead tokens, too.
+    that GitLab deletes, of dead tokens, too. `of_bot` says that the tokens are a bot's.
     """
 
     owner: Owner
+    of_bot: bool
     night: date | None
     first: date
     anyway: int
@@ -291,6 +292,7 @@ class _Asked:
         for row in self.connection.stream(statement, AT_ONCE, **self.nights.values(statement, first)):
             yield OwnerEvents(
                 Owner(OwnerType(row.owner_type), row.owner_id, row.owner),
+                row.of_bot,
                 None if row.night is None else self._night(row.night),
                 self._night(row.first),
                 row.anyway,

@@ -346,7 +346,9 @@ def _flat(value: Any) -> Any:
 
 
 def _owner_name(one: OwnerEvents) -> str:
-    return "(no membership)" if one.owner.name is None else printable(one.owner.name)
+    if one.owner.name is None:
+        return f"({nobody(None if one.of_bot else one.owner.type)})"
+    return printable(one.owner.name)
 
 
 def _near(day: date, today: date) -> str:
