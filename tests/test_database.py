@@ -1,10 +1,12 @@
 """How an address becomes a login: which of libpq's variables count, and that nobody else notices."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -266,3 +268,15 @@ def test_a_commit_is_on_a_disk_before_anybody_is_told(gitlab_database: Address, 
         for _ in range(2):
             with connection.transaction():
                 assert connection.row("SELECT current_setting('synchronous_commit') AS is_now").is_now == holds
+
+
+@pytest.mark.newest_server
+def test_what_is_left_of_a_login_goes_at_once(gitlab_database: Address) -> None:
+    gc.disable()
+    try:
+        with connect(gitlab_database) as connection, connection.transaction():
+            left = weakref.ref(connection)
+        del connection
+        assert left() is None
+    finally:
+        gc.enable()

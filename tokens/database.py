@@ -258,10 +258,13 @@ def connect(address: Address, *, read_only: bool = False) -> Iterator[Connection
         raise translated(error, address, connected=False) from error
     except UnicodeError as error:  # before it is looked up
         raise DatabaseError(f"No host can have the name in {address.shown}.") from error
+    connection = Connection(driver, address, read_only=read_only)
     try:
-        yield Connection(driver, address, read_only=read_only)
+        yield connection
     finally:
         driver.close()
+        # Each would keep the other in memory until Python looks for such pairs.
+        driver.remove_notice_handler(connection._notice)
 
 
 @contextmanager
