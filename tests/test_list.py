@@ -595,6 +595,18 @@ def test_what_ends_soon_is_coloured_where_colours_are_wanted() -> None:
     assert not any("\x1b" in line for line in others)
 
 
+def test_in_a_pipe_the_columns_of_any_script_stand_below_each_other() -> None:
+    columns = tuple(map(BY_NAME.__getitem__, ("id", "owner", "name", "kind")))
+    rows = [(7, "ann", "deploy", "personal"), (10, "日本", "é", "personal"), (9, None, "a\u0301", "project")]
+    found = Listing(Layout(columns), ExpirationDate.typed("2026-11-28"), iter(rows))
+    assert list(view.screen(found, width=None)) == [
+        "Id  Owner            Name    Kind",
+        " 7  ann              deploy  personal",
+        "10  日本             é       personal",
+        " 9  (no membership)  a\u0301       project",
+    ]
+
+
 def test_postgresql_writes_the_same_csv_as_we_do(gitlab_database: Address) -> None:
     """Most rows are passed on as PostgreSQL writes them; none of them may be one that has to be written otherwise."""
     names = [

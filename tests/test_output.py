@@ -268,6 +268,13 @@ def test_no_text_makes_more_cells_or_rows_than_it_is(texts: list[str]) -> None:
     assert not any(cell.lstrip(" ").startswith(("=", "+", "@", "\t", "\r")) for cell in rows[0])
 
 
+@given(st.lists(st.text() | st.text("aé日_/(=+-@,;'\" \t\n\uff1d1"), min_size=2, max_size=5))
+def test_a_cell_is_written_the_same_whatever_is_beside_it(texts: list[str]) -> None:
+    quoted = 'a "quoted" cell'
+    alone = comma_separated.line([quoted])
+    assert comma_separated.line([*texts, quoted]) == f"{comma_separated.line(texts)},{alone}"
+
+
 def test_a_bug_after_the_change_is_shown_and_the_change_is_told(
     instance: Instance, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

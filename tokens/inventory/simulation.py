@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from tokens import database
@@ -266,15 +267,18 @@ class _Asked:
             )
 
     def tokens(self, first: int | None) -> Iterator[TokenEvent]:
+        # Millions of tokens have a few hundred nights and dates.
+        night = lru_cache(maxsize=10_000)(self._night)
+        day = lru_cache(maxsize=10_000)(ExpirationDate.stored_or_none)
         statement = self.nights.tokens()
         for row in self.connection.stream(statement, AT_ONCE, **self.nights.values(statement, first)):
             yield TokenEvent(
-                self._night(row.night),
+                night(row.night),
                 BY_NUMBER[row.rule],
                 Difference(row.difference),
                 row.worked,
                 row.id,
-                ExpirationDate.stored_or_none(row.expires_at),
+                day(row.expires_at),
                 Kind(row.kind),
                 row.account,
                 row.owner,
@@ -282,7 +286,7 @@ class _Asked:
                 row.last_used_at,
                 row.state,
                 row.owner_state,
-                tuple((self._night(at // RULES_A_DAY), BY_NUMBER[at % RULES_A_DAY].name) for at in row.notices),
+                tuple((night(at // RULES_A_DAY), BY_NUMBER[at % RULES_A_DAY].name) for at in row.notices),
                 tuple(row.told),
                 row.calls_a_day,
             )

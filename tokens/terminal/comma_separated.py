@@ -12,6 +12,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 INSIDE = re.compile(r""";(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")  # where spreadsheets split at semicolons
 OURS = re.compile(r"-?[0-9]+(\.[0-9]+|-[0-9]{2}-[0-9]{2})?|-[Ii]nfinity")
 
+# A row of cells that are written as they are, as most of millions of rows are: letters and digits of any script, and
+# printable ASCII without what CSV or a spreadsheet would split at; the first character makes no formula.
+USUAL_CELL = r"(?:[\w(/][\w !#-+\--:<-~]*)?"
+USUAL = re.compile(f"{USUAL_CELL}(?:,{USUAL_CELL})+")
+
 # What may have to be written otherwise than PostgreSQL does: all but printable ASCII, quotes, dates without an end or
 # before Christ, and what `line` takes for a formula, by a cell's first character. A number below 0 is none.
 PLAIN = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '";') + b"\n"
@@ -31,8 +36,12 @@ def line(cells: Iterable[object]) -> str:
     >>> print(line(["=1+1", "-5", "a,b", None, -5]))
     '=1+1,-5,"a,b",,-5
     """
+    found = list(cells)
+    usual = ",".join(["" if cell is None else str(cell) for cell in found])
+    if usual.count(",") == len(found) - 1 and USUAL.fullmatch(usual):
+        return usual
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in cells])
+    csv.writer(text, lineterminator="").writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in found])
     return text.getvalue()
 
 

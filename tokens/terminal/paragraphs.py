@@ -57,7 +57,7 @@ def laid_out(text: str, columns: int | None, hanging: int = 0) -> str:
 
 def width(text: str) -> int:
     """How many cells of a terminal `text` takes."""
-    return sum(map(_cells, text))
+    return len(text) if text.isascii() else sum(map(_cells, text))
 
 
 def cut(text: str, cells: int) -> str:

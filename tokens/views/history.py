@@ -211,26 +211,25 @@ def _with_tokens(facts: dict[str, Any], columns: Columns, listed: Iterable[Journ
 
 def tokens_csv(run: StoredRun, listed: Iterable[JournaledOutcome], instance: Instance) -> Iterator[str]:
     """The tokens of a run with a heading; empty is what is null in JSON, and a space is between several ids."""
-    return _exported((*EXPORTED_OF_RUN, *columns_of(run).fields), [(run, listed)], instance)
+    return _exported(columns_of(run).fields, [(run, listed)], instance)
 
 
 def all_tokens_csv(runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]], instance: Instance) -> Iterator[str]:
     """The tokens of runs of every kind with one heading; empty is also what a kind does not have."""
-    fields = dict.fromkeys((*EXPORTED_OF_RUN, *CHANGES.fields, *ROTATIONS.fields))
-    return _exported(tuple(fields), runs, instance)
+    return _exported(tuple(dict.fromkeys((*CHANGES.fields, *ROTATIONS.fields))), runs, instance)
 
 
 def _exported(
     fields: Sequence[str], runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]], instance: Instance
 ) -> Iterator[str]:
-    yield comma_separated.line(fields)
+    yield comma_separated.line((*EXPORTED_OF_RUN, *fields))
     for run, listed in runs:
         columns = columns_of(run)
         in_words = _in_words(run, instance)
-        known = {field: in_words[field] for field in EXPORTED_OF_RUN}
+        of_run = comma_separated.line(in_words[field] for field in EXPORTED_OF_RUN)
         for one in listed:
             values = dict(zip(columns.fields, map(_cell, columns.values(one)), strict=True))
-            yield comma_separated.line([{**known, **values}.get(field) for field in fields])
+            yield f"{of_run},{comma_separated.line(map(values.get, fields))}"
 
 
 def _cell(value: object) -> object:

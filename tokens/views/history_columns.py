@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from tokens.change.plan import RunKind
@@ -140,6 +140,7 @@ def _standing(one: RotationOutcome) -> str:
     return "never expires" if one.old_now is None else f"until {one.old_now}"
 
 
+@lru_cache(maxsize=10_000)  # millions of tokens have a few hundred dates
 def _text(date: ExpirationDate | None) -> str | None:
     return None if date is None else str(date)
 

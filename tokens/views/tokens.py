@@ -39,28 +39,32 @@ def screen(listing: Listing, *, width: int | None, colour: bool = False) -> Iter
     Columns of text are cut where they have to be. Where even that does not help, each token has a line a column.
     """
     columns = listing.layout.columns
-    rows = (_values(row, listing) for row in listing.rows)
+    rows = _values(listing)
     sample = list(itertools.islice(rows, SAMPLE))
     if not sample:
         yield "Nothing of these kinds is selected." if listing.named else "No token is selected."
         return
     names = [column.name for column in columns]
-    cells = list(_cells(names, sample))
+    cells = [_cells(names, row) for row in sample]
     headings = [column.heading for column in columns]
     widths = [max(map(width_in_cells, column)) for column in zip(headings, *cells, strict=True)]
     if width is not None:
         fitted = _fitted(names, widths, width)
         if fitted is None:
-            shown = itertools.chain(cells, _cells(names, rows))
-            yield from _one_below_the_other(names, headings, shown, width, listing.today)
+            all_cells = itertools.chain(cells, (_cells(names, row) for row in rows))
+            yield from _one_below_the_other(names, headings, all_cells, width, listing.today)
             return
         widths = fitted
     else:
         widths = [min(one, WIDEST) for one in widths]
     cuts = width is not None
+    usual = GAP.join(f"{{:{'>' if name in NUMBERS else '<'}{one}}}" for name, one in zip(names, widths, strict=True))
     yield _line(names, widths, headings, cuts)
     for row in itertools.chain(sample, rows):
-        line = _line(names, widths, next(_cells(names, [row])), cuts)
+        shown = _cells(names, row)
+        line = usual.format(*shown).rstrip()
+        if cuts or not line.isascii():
+            line = _line(names, widths, shown, cuts)
         yield _coloured(line, dict(zip(names, row, strict=True)), listing.today) if colour else line
 
 
@@ -113,8 +117,7 @@ def as_ids(listing: Listing) -> Iterator[str]:
 
 def _plain(listing: Listing) -> Iterator[Sequence[Any]]:
     """The rows as programs get them, with None for what a kind does not have."""
-    for row in listing.rows:
-        values = _values(row, listing)
+    for values in _values(listing):
         yield [None if value is MISSING else value for value in values] if listing.named else values
 
 
@@ -127,18 +130,19 @@ def _finished(row: dict[str, str]) -> Iterable[str]:
     return row.values()
 
 
-def _values(row: Sequence[Any], listing: Listing) -> Sequence[Any]:
-    """A row as programs get it: the date as everywhere, and of a whole number no fraction."""
+def _values(listing: Listing) -> Iterator[list[Any]]:
+    """The rows as programs get them: the date as everywhere, and of a whole number no fraction."""
     names = [column.name for column in listing.layout.columns]
-    values = list(row)
-    if "expires_at" in names:
-        at = names.index("expires_at")
-        values[at] = _day(values[at])
-    if "calls_a_day" in names:
-        at = names.index("calls_a_day")
-        calls = values[at]
-        values[at] = int(calls) if calls is not None and calls == int(calls) else calls
-    return values
+    day = names.index("expires_at") if "expires_at" in names else None
+    number = names.index("calls_a_day") if "calls_a_day" in names else None
+    for row in listing.rows:
+        values = list(row)
+        if day is not None:
+            values[day] = _day(values[day])
+        if number is not None:
+            calls = values[number]
+            values[number] = int(calls) if calls is not None and calls == int(calls) else calls
+        yield values
 
 
 @functools.lru_cache(maxsize=10_000)  # millions of tokens have a few hundred dates
@@ -147,14 +151,13 @@ def _day(stored: str | None) -> str | None:
     return None if stored is None else str(ExpirationDate.stored(stored))
 
 
-def _cells(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[list[str]]:
-    kind = names.index("kind") if "kind" in names else None
-    for row in rows:
-        owner = "no owner" if kind is None else nobody(row[kind])
-        yield [
-            f"({owner})" if name == "owner" and value is None else _cell(name, value)
-            for name, value in zip(names, row, strict=True)
-        ]
+def _cells(names: Sequence[str], row: Sequence[Any]) -> list[str]:
+    """A row as a person reads it."""
+    cells = [_cell(name, value) for name, value in zip(names, row, strict=True)]
+    if "owner" in names and row[names.index("owner")] is None:
+        owner = nobody(row[names.index("kind")]) if "kind" in names else "no owner"
+        cells[names.index("owner")] = f"({owner})"
+    return cells
 
 
 def _cell(name: str, value: Any) -> str:
