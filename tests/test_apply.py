@@ -23,9 +23,10 @@ from tests.testbed.factories import (
     make_updates_slow,
     make_user,
 )
-from tests.testbed.instance import EXTEND, LATER, NOWHERE, SOON, TODAY, Instance, one_line, planned
+from tests.testbed.instance import EXTEND, LATER, NOWHERE, SOON, TODAY, Instance, complaints, one_line, planned
 from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
+from tests.testbed.replication import Replicated
 from tests.testbed.runs import resume
 from tokens.address import Address
 from tokens.commands import change, stored
@@ -305,6 +306,30 @@ def test_the_last_attempt_also_counts_what_those_before_have_changed(instance: I
     assert instance.value("SELECT recounted FROM token_tasks.runs") == 59
 
 
+def test_going_on_repeats_the_standbys_jobs_and_lag_that_were_typed(replicated: Replicated) -> None:
+    with replicated.database(journal=True) as pair:
+        primary, standby = Instance(pair.primary), url(pair.standby)
+        with make_engine(pair.primary).begin() as connection:
+            make_tokens(connection, 3, expires_at=SOON)
+        replicated.catch_up()
+        careful = ("--jobs", 2, "--max-lag", "1h", "--standby", standby)
+        with somebody_holds(primary, 1):
+            said = one_line(primary.run(*EXTEND, "--yes", *careful))
+            on = f"--standby '{standby}' --max-lag 1h --jobs 2"
+            assert f" → to go on: gitlab-tokens apply --run 1 {on} → " in said
+            with_password = standby.replace("@", ":s3cr3t@", 1)
+            *_, said = complaints(primary.run("apply", "--run", 1, "--yes", "--standby", with_password))
+            assert " → to go on, with the same --standby: gitlab-tokens apply --run 1 → " in said
+            assert "s3cr3t" not in said
+        assert "Updated 1 of 1 token " in primary.done("apply", "--run", 1, "--yes", *careful)
+
+
+def test_going_on_does_not_repeat_what_the_configuration_says(instance: Instance) -> None:
+    with somebody_holds(instance, 3):
+        done = instance.run(*EXTEND, "--yes", env={"INVOKE_TOKENS_JOBS": "2"})
+    assert " → to go on: gitlab-tokens apply --run 1 → " in one_line(done)
+
+
 @pytest.mark.parametrize(
     ("number", "status", "jobs"),
     [(signal.SIGINT, 130, 1), *slow_ones((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 3))],
@@ -313,13 +338,14 @@ def test_a_run_that_is_stopped_says_how_to_go_on_and_apply_finishes_it(
     slow: Instance, number: signal.Signals, status: int, jobs: int
 ) -> None:
     before = slow.checksum()
-    with slow.terminal(*EXTEND, "--yes", "--jobs", jobs, size=(50, 200)) as program:
+    typed = f" --jobs {jobs}" if jobs > 1 else ""
+    with slow.terminal(*EXTEND, "--yes", *typed.split(), size=(50, 200)) as program:
         program.wait_for(lambda: bool(re.search(r"[1-9][0-9,]* of 5,000 tokens", program.text)))
         second = slow.run("remove", "--expires", LATER, "--yes") if number == signal.SIGTERM else None
         program.signal(number)
         assert program.wait() == status
         *_, stopped, on, back = program.lines
-        assert on == "→ to go on: gitlab-tokens apply --run 1"
+        assert on == f"→ to go on: gitlab-tokens apply --run 1{typed}"
         assert back == "→ to take it back: gitlab-tokens undo --run 1"
     changed = slow.counts()[str(LATER)]
     assert stopped.endswith(f"Stopped. {changed:,} of 5,000 tokens were changed and stay so.")

@@ -56,7 +56,14 @@ def test_what_is_printed_can_be_pasted_into_a_shell(instance: Instance) -> None:
 
 
 def test_in_a_container_it_is_the_call_outside_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    outside = Call("inv tokens.", "docker:gitlab", place="docker:gitlab", files={"ids": "leaked tokens"})
+    outside = Call(
+        "inv tokens.",
+        "docker:gitlab",
+        place="docker:gitlab",
+        files={"ids": "leaked tokens"},
+        repeated=("--jobs", "2"),
+        unrepeated=("--standby",),
+    )
     monkeypatch.setenv(VARIABLE, outside.as_text())
     assert Call.of_environment() == outside
     with under_way(outside):
@@ -71,6 +78,8 @@ def test_in_a_container_it_is_the_call_outside_that_counts(monkeypatch: pytest.M
         '{"program": "x", "other": 1}',
         '{"files": []}',
         '{"files": {"ids": 1}}',
+        '{"repeated": 1}',
+        '{"unrepeated": [1]}',
     ):
         monkeypatch.setenv(VARIABLE, nonsense)
         assert Call.of_environment() is None

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 VARIABLE = "GITLAB_TOKENS_CALL"
@@ -26,6 +26,8 @@ class Call:
         withheld: whether it was given and is not to be repeated, since it may hold a password.
         place: the same, wherever it comes from: the option, the environment or the configuration.
         files: what options such as `ids` were given, where that is read right here and its content goes along.
+        repeated: options as they were typed, with their values, that a command which goes on with a run repeats.
+        unrepeated: those among them, such as `--standby`, whose value is not to be repeated, since it holds a password.
     """
 
     program: str = "gitlab-tokens "
@@ -33,6 +35,8 @@ class Call:
     withheld: bool = False
     place: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    repeated: tuple[str, ...] = ()
+    unrepeated: tuple[str, ...] = ()
 
     def line(self, task: str, *words: object) -> str:
         """A command line of this program that can be pasted into a shell.
@@ -54,11 +58,15 @@ class Call:
             found = cls(**json.loads(os.environ[VARIABLE]))
         except (KeyError, ValueError, TypeError):
             return None
-        fits = isinstance(found.program, str) and all(
-            one is None or isinstance(one, str) for one in (found.target, found.place)
-        )
-        fits = fits and isinstance(found.files, dict) and all(isinstance(one, str) for one in found.files.values())
-        return found if fits else None
+        texts = [one for one in (found.target, found.place) if one is not None]
+        for several in (found.repeated, found.unrepeated):
+            if not isinstance(several, list | tuple):
+                return None
+            texts += several
+        if not isinstance(found.files, dict):
+            return None
+        fits = all(isinstance(one, str) for one in (found.program, *texts, *found.files.values()))
+        return replace(found, repeated=tuple(found.repeated), unrepeated=tuple(found.unrepeated)) if fits else None
 
 
 _UNKNOWN = Call()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tokens.call import to_type
+from tokens.call import current, to_type
 from tokens.change.plan import RunKind
 
 AGAIN = "give the same command again"
@@ -16,7 +16,9 @@ def to_go_on(run: int | None, kind: RunKind, *, reversible: bool = True, unrecor
     """
     if run is None:
         return f" To go on, {unrecorded}."
-    return f"{to_type('to go on', 'apply', '--run', run)}{to_take_back(run, kind, reversible=reversible)}"
+    call = current()
+    on = to_type(_with_same("to go on", call.unrepeated), "apply", "--run", run, *call.repeated)
+    return f"{on}{to_take_back(run, kind, reversible=reversible)}"
 
 
 def recorded(run: int | None, kind: RunKind) -> str:
@@ -33,8 +35,12 @@ def to_take_back(run: int, kind: RunKind, *, reversible: bool = True) -> str:
 
 def to_resume(run: int, purpose: str, options: Sequence[str]) -> str:
     """How a run of rotations is gone on with; `purpose` says what for, `options` which have to be given as before."""
-    if options:
-        *others, last = options
-        same = f"{', '.join(others)} and {last}" if others else last
-        purpose = f"{purpose}, with the same {same}"
-    return to_type(purpose, "rotate", "--resume", run)
+    return to_type(_with_same(purpose, options), "rotate", "--resume", run)
+
+
+def _with_same(purpose: str, options: Sequence[str]) -> str:
+    """What a command is for, and which options have to be given to it as before."""
+    if not options:
+        return purpose
+    *others, last = options
+    return f"{purpose}, with the same {', '.join(others)} and {last}" if others else f"{purpose}, with the same {last}"

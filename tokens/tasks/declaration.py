@@ -19,7 +19,7 @@ from typing import Any
 
 import invoke
 
-from tokens.call import under_way
+from tokens.call import Call, under_way
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, UsageError, may_be_token
@@ -160,7 +160,7 @@ def _run(declared: Declared, context: invoke.Context, given: Mapping[str, Any]) 
     option = target.TargetOption(context, values.get("target"))
     with (
         _sparing_the_collector(),
-        under_way(option.call(declared.name)),
+        under_way(_call(declared, option, given)),
         interruptible(),
         faults_as_exits(environment, values.get("output")),
         termination_as_error(),
@@ -178,6 +178,22 @@ def _run(declared: Declared, context: invoke.Context, given: Mapping[str, Any]) 
         environment.flush()
         if ending is not None and ending.status != ExitStatus.DONE:
             leave(environment, ending)
+
+
+def _call(declared: Declared, option: target.TargetOption, given: Mapping[str, Any]) -> Call:
+    """The call that is under way, or the one outside that has come here, with what going on with its run repeats."""
+    began = Call.of_environment()
+    if began is not None:
+        return began
+    call = option.call(declared.name)
+    for one in declared.options:
+        values = given.get(one.name) if one.several else [given.get(one.name)]
+        typed = [value for value in values or () if value is not None] if one.repeated else []
+        if any(map(target.holds_password, typed)):
+            call = replace(call, unrepeated=(*call.unrepeated, one.flag))
+        else:
+            call = replace(call, repeated=(*call.repeated, *(word for value in typed for word in (one.flag, value))))
+    return call
 
 
 def _carried_out(

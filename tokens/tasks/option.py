@@ -60,6 +60,7 @@ class Option:
         is_log: it names logs right here; a task that runs elsewhere gets what they come to.
         takes_form: the form of --output that is written into the file right here that it names, wherever the task runs.
         configured: where it is not given, the key of its name below `tokens` in the configuration counts.
+        repeated: where a run stops, the command to go on with it has this option again.
         value: what has to follow it, where `forms` do not say so; of no use for a flag.
         group: where help shows it.
         short: a letter that is short for it, the same in every task.
@@ -75,6 +76,7 @@ class Option:
     only_here: bool = False
     takes_form: str = ""
     configured: bool = False
+    repeated: bool = False
     value: Value = ANYTHING
     group: Group = Group.CHANGE
     short: str = ""

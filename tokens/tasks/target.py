@@ -84,9 +84,6 @@ class TargetOption:
 
         A target that may hold a password is left out of it: an address with one, and what is no target at all.
         """
-        began = Call.of_environment()
-        if began is not None:
-            return began
         words = program(self.context, task)
         try:
             place = self.typed or self.configuration.target or None

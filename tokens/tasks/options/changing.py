@@ -15,6 +15,7 @@ STANDBY = care(
     "Wait for this standby when it is behind: postgresql://… or a name from tokens.targets. May be given several "
     "times. Default: those that database.yml lists for load balancing.",
     several=True,
+    repeated=True,
     value=Value("STANDBY", "the address of a standby", "postgresql://gitlab@db2/gitlabhq_production", lookup="targets"),
 )
 
@@ -29,6 +30,7 @@ CARRYING_OUT = (
         "max_lag",
         "How far behind a standby may be, in seconds (10s), minutes (1m) or hours (1h).",
         "10s",
+        repeated=True,
         value=Value("TIME", "a time", "10s"),
     ),
     care(
@@ -36,6 +38,7 @@ CARRYING_OUT = (
         f"How many connections share the work, 1 to {MOST_JOBS}: two need about two thirds of the time. Default: "
         "tokens.jobs in the configuration, then 1.",
         configured=True,
+        repeated=True,
         value=Value("NUMBER", "a number", "2", tuple(str(number) for number in range(1, MOST_JOBS + 1))),
     ),
 )
