@@ -286,7 +286,9 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
         "→ for another person: gitlab-tokens apply --run 1"
     )
     assert instance.json("history", "--run", 1)["state"] == "planned"
-    instance.done("apply", "--run", 1, "--yes", env=MAX)
+    applied = instance.done("apply", "--run", 1, "--yes", env=MAX)
+    assert applied.endswith("→ to take it back: gitlab-tokens undo --run 1 --plan\n"), "one that is not refused"
+    assert instance.refusal("withdraw", "--run", 1, "--yes", env=MAX).endswith(" undo --run 1 --plan")
     assert instance.counts() == {str(LATER): 60}
     assert "Give the same command with --plan" in instance.refusal("undo", "--run", 1, "--yes", env=MAX)
     instance.done("undo", "--run", 1, "--plan", env=MAX)
@@ -371,7 +373,9 @@ def test_the_configuration_demands_it_of_its_callers(instance: Instance) -> None
     assert "erika planned run 1" in instance.refusal("apply", "--run", 1, "--yes", env={**on, **ERIKA})
     bad = instance.run(*EXTEND, "--yes", env={"INVOKE_TOKENS_FOUR_EYES": "perhaps"})
     assert one_line(bad) == "tokens.four_eyes in Invoke's configuration must be true or false."
-    instance.done("apply", "--run", 1, "--yes", env={**on, **MAX})
+    out = instance.done("apply", "--run", 1, "--yes", env={**on, **MAX})
+    assert out.endswith("→ to take it back: gitlab-tokens undo --run 1 --plan\n")
+    assert "Stored as run 2" in instance.done("undo", "--run", 1, "--plan", env={**on, **MAX})
 
 
 def test_two_who_turn_it_on_and_begin_at_once_are_one_after_the_other(instance: Instance) -> None:

@@ -61,13 +61,17 @@ class RunKind(StrEnum):
     UNDO = "undo"
     ROTATE = "rotate"
 
-    def to_take_back(self, run: int) -> str:
-        """The end of a message: what to type to take such a run back; empty where `undo` refuses it."""
+    def to_take_back(self, run: int, *, four_eyes: bool = False) -> str:
+        """The end of a message: what to type to take such a run back; empty where `undo` refuses it.
+
+        `four_eyes` is whether one person may only plan that.
+        """
         if self in (RunKind.UNDO, RunKind.ROTATE):
             return ""
+        plan = ("--plan",) if four_eyes else ()
         if self is RunKind.REVOKE:
-            return to_type("to revive these tokens", "undo", "--run", run, "--allow", "reviving")
-        return to_type("to take it back", "undo", "--run", run)
+            return to_type("to revive these tokens", "undo", "--run", run, "--allow", "reviving", *plan)
+        return to_type("to take it back", "undo", "--run", run, *plan)
 
 
 class TokenIds:

@@ -106,7 +106,7 @@ def _changed(course: Course) -> str | None:
         return None
     if course.end is None:
         return course.so_far(course.dealt_with)
-    recorded = next_steps.recorded(course.recorder.run, course.plan.kind)
+    recorded = next_steps.recorded(course.recorder, course.plan.kind)
     return f"{so_far(course.end.changed, course.tokens, 'changed')}{recorded}"
 
 
@@ -151,7 +151,7 @@ def _conclude(
             report.say(f"Of the attempts before: {before}.")
     if run is not None:
         # Where tokens are left, the last line says it.
-        take_back = next_steps.to_take_back(run, kind, reversible=reversible and not end.locked)
+        take_back = next_steps.to_take_back(course.recorder, kind, reversible=reversible and not end.locked)
         report.say(f"Recorded as run {run}.{take_back}")
     lost, passed_over = course.lost(address), list(_passed_over(end, course.plan))
     if not lost and not passed_over:

@@ -77,7 +77,7 @@ class Course:
 
     def to_go_on(self, *, reversible: bool = True) -> str:
         """What to type next."""
-        return next_steps.to_go_on(self.recorder.run, self.plan.kind, reversible=reversible, unrecorded=self.unrecorded)
+        return next_steps.to_go_on(self.recorder, self.plan.kind, reversible=reversible, unrecorded=self.unrecorded)
 
     def lost(self, address: Address) -> str:
         """Which tokens did not stay as they were changed, as a clause; empty where all did, or nobody has counted."""

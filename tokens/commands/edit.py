@@ -10,7 +10,7 @@ from tokens.call import one_message
 from tokens.change.change import Change
 from tokens.change.notes import Concern
 from tokens.change.plan import Plan, RunKind, make_plan, read_current_policy
-from tokens.commands import next_steps, recording, syslog
+from tokens.commands import recording, syslog
 from tokens.commands.carry_out import waiting_for
 from tokens.commands.course import Course
 from tokens.commands.ending import Ending, stopped
@@ -104,7 +104,7 @@ def edit(
             ending = Ending(ExitStatus.PARTIAL, f"The output could not be written: {error.strerror}.", error)
     finally:
         for number, reversible in talk.recorded.items():
-            undo = next_steps.to_take_back(number, RunKind.EDIT, reversible=reversible)
+            undo = RunKind.EDIT.to_take_back(number) if reversible else ""
             environment.say(f"Recorded as run {number}.{undo}")
     return ending
 

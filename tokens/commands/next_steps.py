@@ -4,33 +4,36 @@ from collections.abc import Sequence
 
 from tokens.call import current, to_type
 from tokens.change.plan import RunKind
+from tokens.journal.record import Recorder
 
 AGAIN = "give the same command again"
 
 
-def to_go_on(run: int | None, kind: RunKind, *, reversible: bool = True, unrecorded: str = AGAIN) -> str:
+def to_go_on(recorder: Recorder, kind: RunKind, *, reversible: bool = True, unrecorded: str = AGAIN) -> str:
     """How a run that is not complete is gone on with, or taken back.
 
-    `run` is None where nothing is recorded, and `unrecorded` says what to do then; `reversible` is whether there may be
-    anything to take back.
+    `unrecorded` says what to do where nothing is recorded; `reversible` is whether there may be anything to take back.
     """
+    run = recorder.run
     if run is None:
         return f" To go on, {unrecorded}."
     call = current()
     on = to_type(_with_same("to go on", call.unrepeated), "apply", "--run", run, *call.repeated)
-    return f"{on}{to_take_back(run, kind, reversible=reversible)}"
+    return f"{on}{to_take_back(recorder, kind, reversible=reversible)}"
 
 
-def recorded(run: int | None, kind: RunKind) -> str:
+def recorded(recorder: Recorder, kind: RunKind) -> str:
     """Where a run that is complete is recorded, and how it is taken back."""
-    if run is None:
+    if recorder.run is None:
         return " There is no record of it."
-    return f" It is recorded as run {run}.{to_take_back(run, kind)}"
+    return f" It is recorded as run {recorder.run}.{to_take_back(recorder, kind)}"
 
 
-def to_take_back(run: int, kind: RunKind, *, reversible: bool = True) -> str:
-    """How a run is taken back; empty where it cannot be: an undo, or one that has changed nothing."""
-    return kind.to_take_back(run) if reversible else ""
+def to_take_back(recorder: Recorder, kind: RunKind, *, reversible: bool = True) -> str:
+    """How a run is taken back; empty where it cannot be: unrecorded, an undo, or one that has changed nothing."""
+    if recorder.run is None or not reversible:
+        return ""
+    return kind.to_take_back(recorder.run, four_eyes=recorder.four_eyes)
 
 
 def to_resume(run: int, purpose: str, options: Sequence[str]) -> str:

@@ -100,7 +100,7 @@ def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool =
         RunComplete: nothing is left of this one.
     """
     connection.execute(chain.SERIALIZE)
-    settings.check_planner(connection, run, origin, four_eyes=four_eyes)
+    four_eyes = settings.check_planner(connection, run, origin, four_eyes=four_eyes)
     check_idle(connection)
     for other in connection.rows(UNDER_WAY):
         _lose(connection, other)
@@ -112,7 +112,7 @@ def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool =
         if stored.withdrawal is not None:
             raise Refused(f"Run {run} {stored.withdrawal}: nothing was changed.")
         raise RunComplete(f"Run {run} is complete: nothing is left of it to apply.")
-    begun = _attempt(connection, run, row.attempt, origin, row.planned_at)
+    begun = _attempt(connection, run, row.attempt, origin, row.planned_at, four_eyes=four_eyes)
     chain.enter(connection, run, attempts=[row.attempt])
     return begun
 
@@ -134,7 +134,15 @@ def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Reco
     return renewed
 
 
-def _attempt(connection: Connection, run: int, attempt: int, origin: Origin, planned_at: str | None = None) -> Record:
+def _attempt(
+    connection: Connection,
+    run: int,
+    attempt: int,
+    origin: Origin,
+    planned_at: str | None = None,
+    *,
+    four_eyes: bool = False,
+) -> Record:
     connection.execute(
         BEGIN_ATTEMPT,
         run=run,
@@ -143,7 +151,7 @@ def _attempt(connection: Connection, run: int, attempt: int, origin: Origin, pla
         process=origin.process,
         version=__version__,
     )
-    return Record(run, attempt, planned_at)
+    return Record(run, attempt, planned_at, four_eyes=four_eyes)
 
 
 def _lose(connection: Connection, other: Any) -> None:

@@ -161,6 +161,8 @@ class Recorder:
     attempt = 1
     recounted: int | None = None
     """How many tokens of the whole run had their new date in the end, once that is known."""
+    four_eyes = False
+    """Whether it took two people to begin the run."""
 
     def has_changed(self, tokens: int) -> bool:
         """Whether the run may have changed any token, if this attempt has changed that number."""
@@ -203,10 +205,11 @@ class Record(Recorder):
 
     run: int
 
-    def __init__(self, run: int, attempt: int, planned_at: str | None = None) -> None:
+    def __init__(self, run: int, attempt: int, planned_at: str | None = None, *, four_eyes: bool = False) -> None:
         self.run = run
         self.attempt = attempt
         self.planned_at = planned_at
+        self.four_eyes = four_eyes
         self._plain = False
 
     def rest(self, connection: Connection, plan: Plan) -> Plan:

@@ -96,17 +96,19 @@ def check_alone(connection: Connection, kind: RunKind, *, four_eyes: bool = Fals
         raise alone(kind, by_configuration=True)
 
 
-def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> None:
+def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> bool:
     """Refuse a run whose planner wants to carry it out, or to go on with it, where that takes two.
+
+    Returns whether it does.
 
     Raises:
         FourEyes: somebody else has to.
     """
     if not (four_eyes or demands_four_eyes(connection)):
-        return
+        return False
     planned = connection.row(PLANNED_BY, run=run)
     if planned is None:
-        return
+        return True
     with damage.reading(f"Run {run}"):
         planner = person(origin_of(planned.planned_by))
     if planner == person(origin.as_dict()):
@@ -115,6 +117,7 @@ def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes
             f"Two people are needed here: {planner} planned run {run}, so somebody else has to carry"
             f" it out.{to_type('for another person', *words)}"
         )
+    return True
 
 
 def alone(kind: RunKind, *, by_configuration: bool = False) -> FourEyes:

@@ -13,6 +13,7 @@ from tokens.gitlab.settings import read_policy
 from tokens.journal import chain, names
 from tokens.journal.installation import RunState
 from tokens.journal.runs import read_run
+from tokens.journal.settings import demands_four_eyes
 from tokens.origin import Origin
 from tokens.version import __version__
 
@@ -134,7 +135,7 @@ def withdraw(connection: Connection, run: int, origin: Origin, reason: str | Non
         reversible = stored.changed and not is_undone and stored.state is not RunState.RUNNING
         raise Refused(
             f"Run {run} is {stored.state}, and only a plan that nobody has begun can be withdrawn: nothing was changed."
-            + (stored.kind.to_take_back(run) if reversible else "")
+            + (stored.kind.to_take_back(run, four_eyes=demands_four_eyes(connection)) if reversible else "")
         )
     chain.enter(connection, run)
     chain.close(connection, run)
