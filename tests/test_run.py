@@ -288,6 +288,45 @@ def test_a_lock_on_the_whole_table_fails_after_a_few_tries_and_changes_nothing(b
     assert set(rows(bare).values()) == {"2024-06-15"}
 
 
+def test_a_lock_on_the_whole_table_is_said_and_waited_for_with_signs_of_life(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = plan_of(address)
+    record = begin_run(address, plan)
+    monkeypatch.setattr(runs, "HEARTBEAT", 0.0)
+    execute(address, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
+    alive = "SELECT now() - heartbeat_at < interval '1 minute' FROM token_tasks.runs"
+    with make_engine(address).connect() as other:
+        other.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                assert query(address, alive) == [(True,)]
+                other.rollback()
+
+        events = [event for event in run(address, plan, record, pause=pause) if not isinstance(event, BatchStarting)]
+    waiting = Waiting("another session has locked a table")
+    assert events == [waiting, waiting, waiting, BatchCommitted(10), Recounted(10), Finished(changed=10)]
+    assert sum(runs.PAUSES) > 60
+
+
+def test_the_recount_waits_for_a_locked_table_too(address: Address) -> None:
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = plan_of(address)
+    events = []
+    with make_engine(address).connect() as other:
+        for event in run(address, plan, begin_run(address, plan), pause=lambda seconds: other.rollback()):
+            events.append(event)
+            if isinstance(event, BatchCommitted):
+                other.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
+    assert events[2:] == [Waiting("another session has locked a table"), Recounted(10), Finished(changed=10)]
+
+
 def test_a_request_to_stop_ends_the_wait_for_a_locked_table(address: Address) -> None:
     with make_engine(address).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")

@@ -104,7 +104,8 @@ def run(
                 yield from _growing(events)
             yield from workers[0].last_tries()
             if not stop_requested():
-                tokens, tokens_before = (_recount(share, workers, chunks) for chunks in (rest.chunks, before))
+                tokens = yield from _recount(share, workers, rest.chunks)
+                tokens_before = yield from _recount(share, workers, before)
                 recorder.recounted = tokens + tokens_before
                 yield Recounted(tokens, tokens_before, sum(len(chunk.ids) for chunk in before))
             end = share.finished
@@ -124,10 +125,17 @@ def run(
     yield end
 
 
-def _recount(share: Share, workers: Sequence[Worker], chunks: Iterable[Chunk]) -> int:
+def _recount(share: Share, workers: Sequence[Worker], chunks: Iterable[Chunk]) -> Generator[Waiting, None, int]:
+    """How many tokens of these chunks are as the plan wants them."""
     share.begin_again(chunks)
+    recounted = 0
     with closing(_together(share, workers, Worker.recount)) as counts:
-        return sum(counts)
+        for count in counts:
+            if isinstance(count, Waiting):
+                yield count
+            else:
+                recounted += count
+    return recounted
 
 
 def _together(share: Share, workers: Sequence[Worker], work: Callable[[Worker], Iterator[Step]]) -> Generator[Step]:

@@ -10,9 +10,10 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 from tokens import database
 from tokens.change.plan import CHUNK, Chunk, Plan, TokenIds
@@ -34,8 +35,12 @@ GROWTH = 2.0  # a transaction has at most this many times the tokens of the one 
 LOCK_TIMEOUT = "250ms"
 ROW_TIMEOUT = "50ms"  # the same where rows are held already, for which others wait along
 STATEMENT_TIMEOUT = "30s"  # so that a dead client leaves no long-running statement behind
-PAUSES = (0.5, 1.0, 2.0)  # seconds before each further try at what others have locked, give or take a half
+PAUSES = (0.5, 1.0, *[2.0] * 30)  # seconds before each further try at a table that is locked, give or take a half
+TRIES = 3  # so many of them at tokens that others have locked
+TABLE_LOCKED = "another session has locked a table"
 WAIT = 0.5  # seconds between two questions whether there is a reason to wait
+
+Result = TypeVar("Result")
 
 
 def next_size(tokens: int, seconds: float) -> int:
@@ -190,7 +195,7 @@ class Worker:
             tokens = sum(len(chunk.ids) for chunk in batch)
             yield BatchStarting(min(chunk.ids.first for chunk in batch), max(chunk.ids.last for chunk in batch))
             try:
-                outcomes = self._change(batch)
+                outcomes = yield from self._change(batch)
             except StatementTimeout:
                 self._size = max(1, tokens // 8)
                 share.give_back(self._split(batch[0]) if len(batch) == 1 and not share.ended.is_set() else batch)
@@ -203,7 +208,7 @@ class Worker:
     def last_tries(self) -> Iterator[Event]:
         """The tokens that were put aside, a few times."""
         share = self._share
-        for seconds in PAUSES:
+        for seconds in PAUSES[:TRIES]:
             if not share.has_locked or share.is_ending:
                 return
             self._pause(seconds)
@@ -214,13 +219,16 @@ class Worker:
                 share.put_aside()
             yield share.committed()
 
-    def recount(self) -> Iterator[int]:
+    def recount(self) -> Iterator[int | Waiting]:
         """How many of the plan's tokens are now as the plan wants them, batch by batch until none is left."""
-        while not self._share.ended.is_set() and (batch := self._share.take(RECOUNTED)):
+
+        def counted() -> int:
             with writing(self.connection):
-                tokens = self._share.update.recount(self.connection, batch)
+                return self._share.update.recount(self.connection, batch)
+
+        while not self._share.ended.is_set() and (batch := self._share.take(RECOUNTED)):
+            yield (yield from self._insisting(counted))
             self._show_life()
-            yield tokens
 
     def _try_again(self) -> Iterator[Event]:
         share = self._share
@@ -229,7 +237,7 @@ class Worker:
             if share.is_ending or not (batch := share.take(1)):
                 return
             try:
-                outcomes = self._change_unlocked(batch)
+                outcomes = yield from self._change_unlocked(batch)
             except StatementTimeout:
                 share.give_back(self._split(batch[0]))
             else:
@@ -265,45 +273,60 @@ class Worker:
             self._share.recorder.split(self.connection, chunk, lower, upper)
         return [lower, upper]
 
-    def _change(self, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
+    def _change(self, batch: Sequence[Chunk]) -> Generator[Waiting, None, Sequence[ChunkOutcome]]:
         """Change the tokens of `batch` in one transaction: all at once if nothing is in the way."""
         share = self._share
         if not share.update.is_plain:
-            return self._change_unlocked(batch)
+            return (yield from self._change_unlocked(batch))
         try:
             with self._transaction(lock_timeout=ROW_TIMEOUT) as turn:
                 outcomes = share.update.of_all(self.connection, batch)
                 turn()
                 share.recorder.mark(self.connection, outcomes)
         except (LockTimeout, NotAll):
-            return self._change_unlocked(batch)
+            return (yield from self._change_unlocked(batch))
         return outcomes
 
-    def _change_unlocked(self, batch: Sequence[Chunk]) -> Sequence[ChunkOutcome]:
+    def _change_unlocked(self, batch: Sequence[Chunk]) -> Generator[Waiting, None, Sequence[ChunkOutcome]]:
         """The same, passing over the rows that others hold; only a lock on a whole table can make this fail.
 
         Tokens that something else keeps from being changed are left from then on, as if somebody held them.
         """
         share = self._share
-        for seconds in (*PAUSES, None):
+
+        def changed() -> Sequence[ChunkOutcome]:
+            with self._transaction() as turn:
+                outcomes = share.update.of_unlocked(self.connection, batch)
+                turn()
+                share.recorder.mark(self.connection, outcomes)
+            return outcomes
+
+        try:
+            return (yield from self._insisting(changed))
+        except Prevented as prevented:
+            share.update.prevented.update(prevented.ids)
+            return (yield from self._change_unlocked(batch))
+        except LockTimeout:
+            if not share.is_ending:
+                raise
+            return [ChunkOutcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]
+
+    def _insisting(self, transaction: Callable[[], Result]) -> Generator[Waiting, None, Result]:
+        """What `transaction` returns, tried again for about a minute while another session has locked a table.
+
+        Raises LockTimeout where that session has it still, or no further transaction shall begin.
+        """
+        for seconds in PAUSES:
             self._show_life()
             try:
-                with self._transaction() as turn:
-                    outcomes = share.update.of_unlocked(self.connection, batch)
-                    turn()
-                    share.recorder.mark(self.connection, outcomes)
-            except Prevented as prevented:
-                share.update.prevented.update(prevented.ids)
-                return self._change_unlocked(batch)
+                return transaction()
             except LockTimeout:
-                if share.is_ending:
-                    return [ChunkOutcome(chunk, 0, (), list(chunk.ids)) for chunk in batch]
-                if seconds is None:
+                if self._share.is_ending:
                     raise
-                self._pause(seconds)
-            else:
-                return outcomes
-        raise AssertionError("the last try returns or raises")
+            yield Waiting(TABLE_LOCKED)
+            self._pause(seconds)
+        self._show_life()
+        return transaction()
 
     @contextmanager
     def _transaction(self, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[Callable[[], None]]:
