@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from tests.testbed.factories import (
     make_tokens,
     make_user,
 )
+from tests.testbed.instance import Instance
 from tokens.address import Address
 from tokens.gitlab.credentials import OtherKind
 from tokens.gitlab.kind import Kind, State
@@ -317,6 +318,19 @@ def test_a_breakdown_is_a_fact_a_line(said: Callable[..., tuple[int, str, str]])
     assert not any("  0  " in line for line in lines)
     document = json.loads(said("breakdown", "--output", "json")[1])
     assert (document["schema"], document["policy"]["inactive_days"]) == (1, 30)
+
+
+@pytest.mark.parametrize("columns", [80, 60, 40])
+@pytest.mark.parametrize("words", [("breakdown",), ("check", "--each")])
+def test_on_a_narrow_terminal_lines_end_between_words(instance: Instance, words: Sequence[str], columns: int) -> None:
+    name = "nightly build → to go on: gitlab-tokens demo.remove"
+    with make_engine(instance.address).begin() as connection:
+        make_token(connection, user_id=make_user(connection), expires_at=after(3), name=name)
+    expected = " ".join(instance.run(*words).stdout.split())
+    with instance.terminal(*words, size=(200, columns)) as program:
+        program.wait()
+        assert " ".join(" ".join(program.lines).split()).startswith(expected)
+        assert not any(line.startswith("→") for line in program.lines)
 
 
 def policy_of(address: Address, release: str | None = None) -> dict[str, str]:

@@ -106,6 +106,27 @@ def test_a_narrow_terminal_has_no_bar_and_no_line_that_wraps(terminal: Terminal,
     assert_shows(terminal, "500 of 2,000 tokens")
 
 
+def test_a_reason_is_whole_on_a_usual_terminal_however_long_it_is(terminal: Terminal, clock: Clock) -> None:
+    progress = ProgressBar(terminal.stream, 15_653, "tokens", now=clock)
+    clock.pass_by(2)
+    progress.update(5_000)
+    behind = "gitlab@db2.example.com:5432/gitlabhq_production is {} s behind".format
+    progress.waiting(behind(12))
+    assert_shows(terminal, f"waiting: {behind(12)}")
+    away = "Cannot reach gitlab@db2.example.com:5432/gitlabhq_production within {} seconds: timeout expired".format
+    for seconds in (3, 4):
+        progress.waiting(away(seconds))
+        progress.update(5_000)
+    progress.waiting(away(5))
+    told = (
+        "Waiting: Cannot reach gitlab@db2.example.com:5432/gitlabhq_production within 3",
+        "seconds: timeout expired",
+    )
+    assert_shows(terminal, *told, f"[{9 * '#'}{21 * '.'}] 5,000 of 15,653 tokens (31 %), waiting")
+    progress.erase()
+    assert_shows(terminal, *told)
+
+
 def test_the_rate_forgets_a_long_wait_within_a_minute() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = ProgressBar(stream, 100_000, "tokens", now=clock)

@@ -6,6 +6,7 @@ from tokens.commands.show import show
 from tokens.inventory.breakdown import breakdown as breakdown_of
 from tokens.selection import Selection
 from tokens.targets.places import Locate
+from tokens.terminal import console
 from tokens.views import breakdown as view
 
 
@@ -22,6 +23,6 @@ def breakdown(environment: Environment, locate: Locate, selection: Selection, ou
     show(
         environment,
         output,
-        text=lambda: view.screen(found),
+        text=lambda: view.screen(found, console.columns(environment.stdout)),
         json=lambda: view.as_json(found, described(site), selection),
     )

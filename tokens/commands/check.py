@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tokens.call import ARROW
 from tokens.commands.ending import DONE, Ending
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
@@ -24,6 +25,7 @@ from tokens.selection import Selection
 from tokens.targets.here.site import Site
 from tokens.targets.places import Locate
 from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out
 from tokens.usage.files import Log
 from tokens.usage.reading import Usage
 from tokens.views import due as view
@@ -112,6 +114,7 @@ def check(
     if output == "prometheus":
         _write_metrics(environment, site, selection, most_of_each, usage, file)
         return DONE
+    columns = console.columns(environment.stdout)
     counts_others = output == "json" or (output == "text" and console.is_terminal(environment.stdout))
     with _announced(environment):
         found = due(
@@ -130,7 +133,7 @@ def check(
         show(
             environment,
             output,
-            text=lambda: view.lines(found),
+            text=lambda: (_laid_out(line, columns) for line in view.lines(found)),
             json=lambda: view.as_json(found, described(site), each=most_of_each is not None),
             nagios=lambda: view.nagios(found, faults(usage) if usage else ()),
         )
@@ -165,6 +168,11 @@ def _write_metrics(
         environment.write(text)
     else:
         replace(Path(file), text.encode(), example=METRICS_FILE)
+
+
+def _laid_out(line: str, columns: int | None) -> str:
+    """A line on a terminal of `columns`, None for none; a token's name with an arrow is no hint what to type."""
+    return line if columns is None else laid_out(line.replace(ARROW, f"\N{NO-BREAK SPACE}{ARROW.lstrip()}"), columns, 2)
 
 
 def _announced(environment: Environment) -> AbstractContextManager[None]:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import TextIO
 
 from tokens.terminal import console
+from tokens.terminal.paragraphs import laid_out, width
 from tokens.terminal.printable import printable
 
 PATIENCE = 1.0  # seconds before a bar shows up
 INTERVAL = 5.0  # seconds between two lines where none can be redrawn
 RECENT = 60.0  # seconds whose rate counts for the time left
+NARROW = 40  # columns below which no reason stands above
 BAR = (10, 30)  # columns that a bar has at least, else there is none, and at most
 ERASE = "\r\x1b[K"
 
@@ -41,6 +43,7 @@ class ProgressBar:
         self._recent = deque([(self._started, 0)])
         self._next_line = self._started + console.patience()
         self._cause = ""
+        self._said = ""  # the last cause that stands above
 
     def update(self, done: int) -> None:
         """Show that `done` of the total are done."""
@@ -60,13 +63,13 @@ class ProgressBar:
     def waiting(self, reason: str) -> None:
         """Show that nothing is done at the moment, and why; to be called again and again while that is so."""
         now = self._note()
-        pace = f"waiting: {printable(reason)}"
+        reason = printable(reason)
         cause = _without_numbers(reason)
         another, self._cause = cause != self._cause, cause
         if self._enabled:
-            self._draw(self._composed(pace, self._columns()))
+            self._draw(self._waiting_line(reason, cause))
         elif another or now >= self._next_line:
-            self._line(now, pace)
+            self._line(now, f"waiting: {reason}")
 
     def print(self, line: str) -> None:
         """Print an ordinary line above the progress."""
@@ -97,11 +100,25 @@ class ProgressBar:
         """The line, with a bar where it has room for one."""
         text = ", ".join(filter(None, (_counted(self._done, self._total, self._unit), pace)))
         least, most = BAR
-        width = min(columns - len(text) - len("[] "), most)
-        if width < least:
+        length = min(columns - len(text) - len("[] "), most)
+        if length < least:
             return text
-        filled = width * self._done // self._total if self._total else width
-        return f"[{'#' * filled}{'.' * (width - filled)}] {text}"
+        filled = length * self._done // self._total if self._total else length
+        return f"[{'#' * filled}{'.' * (length - filled)}] {text}"
+
+    def _waiting_line(self, reason: str, cause: str) -> str:
+        """The line while the work waits: a long reason goes before the count, and stands above where it is too long."""
+        columns = self._columns()
+        pace = f"waiting: {reason}"
+        line = self._composed(pace, columns)
+        if width(line) <= columns or columns < NARROW:
+            return line
+        if width(pace) <= columns:
+            return pace
+        if cause != self._said:
+            self._said = cause
+            self.print(laid_out(f"Waiting: {reason}", columns))
+        return self._composed("waiting", columns)
 
     def _draw(self, text: str) -> None:
         self._text = text[: self._columns()]

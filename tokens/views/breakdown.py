@@ -7,6 +7,7 @@ from tokens.inventory.breakdown import HURTFUL, Breakdown
 from tokens.inventory.policy import facts
 from tokens.selection import Selection
 from tokens.targets.instance import Instance
+from tokens.terminal.paragraphs import laid_out
 from tokens.views import document
 
 FACTS = {
@@ -25,8 +26,8 @@ FACTS = {
 }
 
 
-def screen(breakdown: Breakdown) -> Iterator[str]:
-    """A line for each number that is not 0, then the policy in words."""
+def screen(breakdown: Breakdown, columns: int | None = None) -> Iterator[str]:
+    """A line for each number that is not 0, then the policy in words, on a terminal of `columns` where it is one."""
     kinds = breakdown.kinds
     numbers = [(kind.kind, words, getattr(kind, name) or 0) for kind in kinds for name, words in FACTS.items()]
     width = max((len(f"{number:,}") for _, _, number in numbers), default=1)
@@ -34,11 +35,11 @@ def screen(breakdown: Breakdown) -> Iterator[str]:
     longest = max(len(subject) for subject in (*(kind for kind, _, _ in numbers), *(fact.subject for fact in policy)))
     for kind, words, number in numbers:
         if number:
-            yield f"{kind:<{longest}}  {number:>{width},}  {words}"
+            yield laid_out(f"{kind:<{longest}}  {number:>{width},}  {words}", columns, hanging=longest + width + 4)
     if not any(number for _, _, number in numbers):
         yield "There are no tokens."
     yield ""
-    yield from (f"{fact.subject:<{longest}}  {fact.text}" for fact in policy)
+    yield from (laid_out(f"{fact.subject:<{longest}}  {fact.text}", columns, hanging=longest + 2) for fact in policy)
 
 
 def as_json(breakdown: Breakdown, instance: Instance, selection: Selection) -> str:
