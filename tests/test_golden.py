@@ -138,12 +138,12 @@ def test_the_manuals_screens_of_the_demo(gitlab_database: Address) -> None:
     selected = ("--expires", "2024-06-10..2024-06-20", "--state", "expired", "--kind", "project,group")
     # The manual's day comes to be in the past; how many memberships end before it depends on how far away it is.
     to = str(TODAY + timedelta(199))
-    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
-    shown = screen(MANUAL, "inv tokens.extend ").shown.replace("2027-06-15", to).replace("the demo", f"database {name}")
+    name = named(gitlab_database)
+    shown = screen(MANUAL, "inv tokens.extend ").shown.replace("2027-06-15", to).replace("the demo", name)
     found = said("gitlab-tokens", "extend", *target, *selected, "--to", to, "--dry-run")
     assert Screen("extend", shown).matches(found), found
 
-    shown = screen(MANUAL, "inv tokens.revoke ").shown.replace("the demo", f"database {name}")
+    shown = screen(MANUAL, "inv tokens.revoke ").shown.replace("the demo", name)
     found = said("gitlab-tokens", "revoke", *target, "--owner-state", "blocked", "--dry-run")
     assert Screen("revoke", shown).matches(found), found
 
@@ -203,8 +203,7 @@ def test_the_manuals_screen_of_rotate(gitlab_database: Address, tmp_path: Path) 
         shown = shown.replace(day, str(TODAY + timedelta(after_today)))
     shown = shown.replace("https://gitlab.example.com", api.url).replace("run 12.", "run 1.")
     # Nothing but its name is known of a bare database.
-    name = conninfo_to_dict(gitlab_database.conninfo)["dbname"]
-    shown = shown.replace("gitlab.example.com (target docker:gitlab)", f"database {name} (GitLab 19.2)")
+    shown = shown.replace("gitlab.example.com (target docker:gitlab)", f"{named(gitlab_database)} (GitLab 19.2)")
     weekday = re.compile(r"\((Mon|Tue|Wed|Thu|Fri|Sat|Sun), in 365 days\)")
     found = re.sub(r" in \d+ s\.", " in 3 s.", found)
     assert weekday.sub("(in a year)", found.strip()) == weekday.sub("(in a year)", shown.strip())
@@ -390,11 +389,22 @@ def test_the_transcript_of_two_people_and_an_auditor(
     golden("golden/two-people-and-an-auditor.txt", text)
 
 
+def named(address: Address) -> str:
+    """What a bare database is called."""
+    return f"database {conninfo_to_dict(address.conninfo)['dbname']} on {server(address)}"
+
+
+def server(address: Address) -> str:
+    parts = conninfo_to_dict(address.conninfo)
+    return f"{parts['host']}:{parts['port']}"
+
+
 def constant(text: str, address: Address, folder: Path) -> str:
     """The text without what is another in each call."""
     text = re.sub(r"(?!2023-06-15)" + MOMENT, "<time>", text.replace(str(folder), "<folder>"))
     for found in (url(address), address.shown):
         text = text.replace(found, "<target>")
+    text = text.replace(server(address), "<server>")
     text = re.sub(r"\d{4}-\d\d-\d\d", lambda found: DAYS.get(found[0], found[0]), text)
     text = text.replace(str(conninfo_to_dict(address.conninfo)["dbname"]), "gitlabhq_production")
     for pattern, name in VARYING:

@@ -34,6 +34,33 @@ def test_a_database_is_taken_as_it_is_and_shown_without_its_secrets() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "variables", "shown"),
+    [
+        ("postgresql:///g?host=/run/postgresql&port=5433", {}, "postgresql:///run/postgresql:5433/g"),
+        ("postgresql://gitlab@%2Frun%2Fpostgresql/g", {}, "postgresql://gitlab@/run/postgresql/g"),
+        ("postgresql://git@db1/g?host=db2&dbname=h&password=s3cr3t&user=root", {}, "postgresql://git@db2/h"),
+        ("postgresql://db/g?hostaddr=192.0.2.7", {}, "postgresql://192.0.2.7/g"),
+        ("postgresql://db1:1,db2:2/g", {"PGHOST": "db3"}, "postgresql://db1:1,db2:2/g"),
+        ("postgresql:///g", {"PGHOST": "db3", "PGPORT": "6432", "PGDATABASE": "h"}, "postgresql://db3:6432/g"),
+        ("postgresql://", {"PGHOST": "/run/%41", "PGDATABASE": "h"}, "postgresql:///run/%41/h"),
+        ("postgresql:///g?service=prod", {"PGHOST": "db3"}, "postgresql:///g"),
+        ("postgresql://db/g?hostaddr=s3cr3t", {}, "postgresql://db/g"),
+        ("postgresql:///g?host=a%1Bb", {}, "postgresql://a%1Bb/g"),
+    ],
+)
+def test_a_database_is_shown_with_its_server_wherever_that_is_said(
+    url: str, variables: dict[str, str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    target = parse_target(url, {})
+    assert isinstance(target, DatabaseTarget)
+    assert target.address.shown == shown
+
+
+@pytest.mark.parametrize(
     "url",
     [
         *("postgresql://u:s3?cr3t@h/x", "postgresql://u:s3#cr3t@h/x", "postgresql://h/x?password=s3cr3t"),

@@ -32,6 +32,16 @@ class Address:
         return f"Address({self.shown!r})"
 
 
+def shown_place(parameters: Mapping[str, str]) -> str:
+    """Server and database of a login with libpq's `parameters`, for people: `db:5432/gitlabhq_production`."""
+    place = parameters.get("hostaddr") or parameters.get("host", "")
+    if port := parameters.get("port"):
+        place = f"{place}:{port}"
+    if service := parameters.get("service"):
+        place = f"{place} of service {service}".strip()
+    return f"{place}/{parameters.get('dbname', '')}"
+
+
 def conninfo(parameters: Mapping[str, str]) -> str:
     """libpq's connection string for these parameters."""
     return " ".join(f"{name}='{_escaped(value)}'" for name, value in parameters.items())

@@ -84,7 +84,7 @@ class Instance:
         assert (head["schema"], head["instance"]["name"]) == (1, self.named.removesuffix(f" ({RELEASE})"))
         return document
 
-    def terminal(self, *words: object, size: tuple[int, int] = (50, 120)) -> Program:
+    def terminal(self, *words: object, size: tuple[int, int] = (50, 160)) -> Program:
         """The same with a terminal."""
         return Program([GITLAB_TOKENS, *map(str, words)], env=self.variables, size=size)
 
@@ -97,7 +97,8 @@ class Instance:
     @property
     def named(self) -> str:
         """What a question calls the instance."""
-        return f"database {conninfo_to_dict(self.address.conninfo)['dbname']} ({RELEASE})"
+        parts = conninfo_to_dict(self.address.conninfo)
+        return f"database {parts['dbname']} on {parts['host']}:{parts['port']} ({RELEASE})"
 
     def command(self, *words: object) -> list[str]:
         """What to type."""

@@ -3,12 +3,14 @@
 What is not understood may hold a password, whatever it looks like: it is never repeated, but for a plain word.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
-from tokens.address import Address
+from tokens.address import Address, shown_place
 from tokens.errors import UsageError
 from tokens.spelling import meant
 
@@ -31,6 +33,9 @@ ADDRESS = "postgresql://USER@HOST:PORT/DBNAME, with the password in ~/.pgpass or
 ESCAPES = "in a user or password write %40 for @, %3A for :, %2F for /, %3F for ?, %25 for % and %20 for a blank"
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,60}")
 HOST = re.compile(r"(\[[0-9A-Za-z:.%]+\]|(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*)(:[0-9]{1,5})?")
+VARIABLES = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
+"""What libpq takes where an address does not say where a database is."""
+IP = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*")
 WITH_AT = ("user", "password", "sslpassword", "requirepeer")  # parameters of an address that may hold an @
 
 
@@ -149,7 +154,33 @@ def _database(text: str) -> DatabaseTarget:
         )
     user = "" if userinfo is None else f"{userinfo.partition(':')[0]}@"
     password = bool(userinfo and ":" in userinfo) or re.search(r"(^|&)(ssl)?password=", query) is not None
-    return DatabaseTarget(Address(text, f"{scheme}://{user}{place}"), password)
+    return DatabaseTarget(Address(text, f"{scheme}://{user}{_place(place, query)}"), password)
+
+
+def _place(place: str, query: str) -> str:
+    """Server and database for people, also where parameters or libpq's variables say them.
+
+    No user is taken from `query`: after a password in it that has a & of its own it may be the rest of that.
+    """
+    hosts, _, name = place.partition("/")
+    host = HOST.fullmatch(hosts)
+    if host is None:  # several
+        return place
+    written = {"host": host[1], "port": (host[2] or "")[1:], "dbname": name}
+    written |= dict(parameter.split("=", 1) for parameter in query.split("&") if query)
+    found = {key: _decoded(value) for key, value in written.items()}
+    if not IP.fullmatch(found.get("hostaddr", "")):
+        found.pop("hostaddr", None)  # which libpq refuses, and which may be a password
+    if not (found.pop("service", "") or os.environ.get("PGSERVICE")):  # which goes before the other variables
+        for key, variable in VARIABLES.items():
+            found[key] = found.get(key) or os.environ.get(variable, "")
+    return shown_place(found)
+
+
+def _decoded(text: str) -> str:
+    """What escapes in an address stand for, where that can be printed."""
+    decoded = unquote(text)
+    return decoded if decoded.isprintable() else text
 
 
 def _malformed(rest: str, place: str, query: str) -> str | None:

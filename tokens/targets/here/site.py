@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tokens.address import Address, conninfo
+from tokens.address import Address, conninfo, shown_place
 from tokens.call import current
 from tokens.errors import Refused, TokensError, UsageError
 from tokens.libpq import libpq_variables
@@ -229,18 +229,10 @@ def _address(installation: Installation, settings: Mapping[str, str]) -> Address
         parameters = {"dbname": parameters["user"], **parameters}
     return Address(
         conninfo(parameters),
-        _shown(parameters),
+        f"{parameters.get('user', '')}@{shown_place(parameters)}",
         complete=True,
         advice=advice(installation, parameters, _whoami()),
     )
-
-
-def _shown(parameters: Mapping[str, str]) -> str:
-    host = parameters.get("hostaddr") or parameters.get("host", "")
-    place = f"{host}:{parameters['port']}" if "port" in parameters else host
-    if "service" in parameters:
-        place = f"{place} of service {parameters['service']}".strip()
-    return f"{parameters.get('user', '')}@{place}/{parameters.get('dbname', '')}"
 
 
 def _whoami() -> str:
