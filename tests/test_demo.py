@@ -479,6 +479,17 @@ def test_reset_makes_it_anew_in_another_size_even_while_it_is_used(own: Path) ->
 
 
 @pytest.mark.slow
+def test_reset_makes_the_demo_that_was_there_if_nothing_else_is_said(own: Path) -> None:
+    day = date(2027, 6, 15)
+    demo.open(own, tokens=9, expires_at=day)
+    demo.stop(own)
+    demo.reset(own)
+    assert (demo.status(own).tokens, demo.status(own).expires_at) == (9, day)
+    demo.reset(own, tokens=7)
+    assert (demo.status(own).tokens, demo.status(own).expires_at) == (7, day)
+
+
+@pytest.mark.slow
 def test_reset_replaces_a_damaged_server(own: Path) -> None:
     demo.open(own, tokens=SMALL)
     demo.stop(own)

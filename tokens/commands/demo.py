@@ -16,7 +16,8 @@ from tokens.views import demo as view
 
 def start(environment: Environment, folder: Path | None, tokens: int | None, expires_at: date | None) -> None:
     """Start the demo, filling it the first time with `tokens` tokens on one date, None for the documented ones."""
-    demo.open(folder, _report(environment), tokens=_tokens(tokens), expires_at=expires_at or demo.EXPIRES_AT)
+    wanted_tokens = demo.TOKENS if tokens is None else tokens
+    demo.open(folder, _report(environment), tokens=wanted_tokens, expires_at=expires_at or demo.EXPIRES_AT)
     found = demo.status(folder)
     if tokens not in (None, found.tokens) or expires_at not in (None, found.expires_at):
         wanted = [] if tokens is None else ["--tokens", tokens]
@@ -34,8 +35,8 @@ def stop(environment: Environment, folder: Path | None) -> None:
 
 
 def reset(environment: Environment, folder: Path | None, tokens: int | None, expires_at: date | None) -> None:
-    """Fill the demo again, forgetting every change."""
-    demo.reset(folder, _report(environment), tokens=_tokens(tokens), expires_at=expires_at or demo.EXPIRES_AT)
+    """Fill the demo again, forgetting every change, with as many tokens and the date of before if nothing is said."""
+    demo.reset(folder, _report(environment), tokens=tokens, expires_at=expires_at)
     _show_with_api(environment, folder)
 
 
@@ -62,10 +63,6 @@ def remove(environment: Environment, folder: Path | None, yes: bool) -> Ending:
 def status(environment: Environment, folder: Path | None) -> None:
     """Show whether the demo runs and what is in it."""
     environment.print(view.screen(demo.status(folder)))
-
-
-def _tokens(tokens: int | None) -> int:
-    return demo.TOKENS if tokens is None else tokens
 
 
 def _show_with_api(environment: Environment, folder: Path | None) -> None:

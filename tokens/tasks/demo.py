@@ -13,14 +13,14 @@ task = partial(declaration.task, family=Family.DEMO)
 DEMO_FOLDER = argument("folder", target.demo_directory)
 TOKENS_OF_DEMO = Option(
     "tokens",
-    "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353.",
+    "How many tokens expire on one date. Default: 15653; as documented by GitLab: 1565353. demo.reset keeps it.",
     value=values.NUMBER.such_as("1565353"),
 ).read_by("options.values:tokens_of_demo")
 
 DATE_OF_DEMO = Option(
     "expires",
     "The date on which they expire: friday (the coming one) or a day within the coming year (2027-06-15, "
-    "+14d). Default: 2024-06-15, as documented by GitLab.",
+    "+14d). Default: 2024-06-15, as documented by GitLab. demo.reset keeps it.",
     value=Value("DAY", "a day, or friday", "friday"),
 ).read_by("options.days:date_of_demo", "expires_at")
 
@@ -54,8 +54,11 @@ def stop() -> None:
 def reset() -> None:
     """Fill the demo again, forgetting every change.
 
-    Example:
+    It has as many tokens as before on the same date, where nothing else is said.
 
+    Examples:
+
+        gitlab-tokens demo.reset
         gitlab-tokens demo.reset --tokens 1565353
     """
 

@@ -132,11 +132,15 @@ def reset(
     directory: Path | None = None,
     report: ReportProgress | None = None,
     *,
-    tokens: int = TOKENS,
-    expires_at: date = EXPIRES_AT,
+    tokens: int | None = None,
+    expires_at: date | None = None,
 ) -> Address:
-    """A fresh demo in place of the present one, which stays in use until the new one is complete."""
-    _check(tokens)
+    """A fresh demo in place of the present one, which stays in use until the new one is complete.
+
+    Where nothing else is said, it has as many tokens as the present one, on the same date.
+    """
+    if tokens is not None:
+        _check(tokens)
     server = _server(directory)
     _stop_api(server)
     try:
@@ -145,6 +149,13 @@ def reset(
         # Damaged, or of another PostgreSQL: whoever resets wants none of it. If the place is at fault, it fails again.
         server.remove()
         _start(server, report)
+    present = None
+    with contextlib.suppress(TokensError, ValueError):  # it may be damaged in any way
+        present = status(directory)
+    if tokens is None:
+        tokens = TOKENS if present is None or present.tokens is None else present.tokens
+    if expires_at is None:
+        expires_at = (present and present.expires_at) or EXPIRES_AT
     return _ensure_filled(server, tokens, expires_at, report, anew=True)
 
 
