@@ -25,6 +25,8 @@ extend --json
 extend --csv
 analyze --yaml
 history --user-state active
+check --state active
+evidence --run 1
 extend --active
 doctor --fix
 --bogus

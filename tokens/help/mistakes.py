@@ -89,11 +89,13 @@ def _no_option(catalogue: Catalogue, task: str, word: str) -> str:
         if (bare in option.needs.choices and not bare.isdigit()) or (bare in FORMS and option.name == "output"):
             form = bare if bare in option.needs.choices else f"with {listed(option.needs.choices)}"
             return f"{said}; use {option.flag} {form}."
-    if meant := _closest(bare, [option.flag[2:] for option in options]):
-        return f"{said}; did you mean --{meant}?"
     others = [name for name, other in catalogue.tasks.items() if option_of(other.options, word) and len(word) > 2]
-    if others:
-        return f"{said}; {others[0]} has it. {catalogue.program} help {task} lists its options."
+    # A task that changes nothing, if there is one: it may be typed to find out.
+    other = min(others, key=lambda name: option_of(catalogue.tasks[name].options, "--yes") is not None, default=None)
+    if meant := _closest(bare, [option.flag[2:] for option in options]):
+        return f"{said}; did you mean --{meant}?{f' Or {other}, which has {word}?' if other else ''}"
+    if other:
+        return f"{said}; {other} has it. {catalogue.program} help {task} lists its options."
     return f"{said}; {catalogue.program} help {task} lists its options."
 
 
