@@ -99,14 +99,14 @@ def test_in_a_database_that_somebody_has_made_look_like_gitlabs_no_code_of_his_r
         "CREATE STATISTICS public.rise ON (public.rise(1) AND id > 0), state FROM public.users",
         "ALTER TABLE public.users ADD CHECK (public.rise(id)) NOT VALID",
         "CREATE RULE rise AS ON UPDATE TO public.members WHERE public.rise(old.id) DO ALSO NOTHING",
-        "ALTER TABLE public.members ALTER COLUMN access_level SET DEFAULT public.rise(1)::integer",
+        "ALTER TABLE public.members ALTER COLUMN notification_level SET DEFAULT public.rise(1)::integer",
         "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
-        "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odd",
+        "ALTER TABLE public.members ALTER COLUMN notification_level TYPE public.odd",
         "CREATE DOMAIN public.odd AS bigint; CREATE DOMAIN public.odder AS public.odd;"
-        "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odder;"
+        "ALTER TABLE public.members ALTER COLUMN notification_level TYPE public.odder;"
         "ALTER DOMAIN public.odd OWNER TO mallory",
         "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE)); CREATE DOMAIN public.odder AS public.odd;"
-        "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odder",
+        "ALTER TABLE public.members ALTER COLUMN notification_level TYPE public.odder",
         "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
         "ALTER TABLE public.members ADD COLUMN more public.odd[]",
         "CREATE DOMAIN public.odd AS bigint CHECK (public.rise(VALUE));"
@@ -189,7 +189,7 @@ INDEX = "CREATE INDEX rise ON public.users (id) WHERE public.rise(id)"
             (
                 "CREATE DOMAIN public.odd AS integer",
                 "ALTER DOMAIN public.odd OWNER TO mallory",
-                "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odd",
+                "ALTER TABLE public.members ALTER COLUMN notification_level TYPE public.odd",
             ),
             "mallory",
         ),
@@ -245,13 +245,13 @@ HANDED = "ALTER TABLE public.users ADD CHECK (query_to_xml('SELECT 1', true, tru
             'check on public.users of role "gitlab" uses function domain_in',
         ),
         (
-            "ALTER TABLE public.members ALTER COLUMN access_level SET DEFAULT lo_creat(1)::integer",
+            "ALTER TABLE public.members ALTER COLUMN notification_level SET DEFAULT lo_creat(1)::integer",
             'default on public.members of role "gitlab" uses function lo_creat',
         ),
         (
             "CREATE DOMAIN public.odd AS bigint CHECK (lo_unlink(1) > VALUE);"
             "ALTER DOMAIN public.odd OWNER TO postgres;"
-            "ALTER TABLE public.members ALTER COLUMN access_level TYPE public.odd",
+            "ALTER TABLE public.members ALTER COLUMN notification_level TYPE public.odd",
             'check on public.members of role "gitlab" uses function lo_unlink',
         ),
         (
