@@ -807,7 +807,43 @@ def test_what_an_undo_still_needs_is_not_pruned_and_an_undo_without_it_refuses_t
     assert said == "Run 2 undoes a run that the journal has forgotten, so it cannot go on."
 
 
-def somebody_holds_late(instance: Instance) -> sa.Connection:
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_plan_meets_that_came_about_since_it_was_stored_is_treated_as_was_asked_for(
+    instance: Instance, kept: bool
+) -> None:
+    with make_engine(instance.address).begin() as connection:
+        group = make_group(connection)
+        bot = make_user(connection, user_type=6)
+        member = make_membership(connection, user_id=bot, group_id=group, expires_at=LATER)
+        token = make_token(connection, expires_at=SOON, user_id=bot)
+    asked = ("--memberships", "keep", "--notices", "keep") if kept else ()
+    instance.done(*EXTEND, *asked, "--plan")
+    instance.execute(
+        f"UPDATE members SET expires_at = '{SOON}' WHERE id = {member}",
+        f"UPDATE personal_access_tokens SET seven_days_notification_sent_at = '2026-01-01' WHERE id = {token}",
+    )
+    before = instance.checksum()
+    shown = instance.done("apply", "--run", 1, "--dry-run")
+    assert ("will delete bot and token at its end" in shown, "may not warn again" in shown) == (kept, kept)
+    instance.done("apply", "--run", 1, "--yes")
+    sent = f"SELECT seven_days_notification_sent_at IS NOT NULL FROM personal_access_tokens WHERE id = {token}"
+    assert membership_end(instance, member) == (str(SOON) if kept else None)
+    assert instance.value(sent) == kept
+    instance.done("undo", "--run", 1, "--yes")
+    assert instance.checksum() == before
+
+
+def test_an_undo_that_was_withdrawn_keeps_no_old_run(instance: Instance) -> None:
+    instance.done(*EXTEND, "--yes")
+    instance.done("undo", "--run", 1, "--plan")
+    instance.done("withdraw", "--run", 2, "--yes")
+    instance.execute("UPDATE token_tasks.runs SET created_at = created_at - interval '100 days' WHERE id = 1")
+    instance.done("journal.prune", "--before", TODAY, "--yes")
+    assert instance.value("SELECT array_agg(id) FROM token_tasks.runs") == [2]
+
+
+def somebody_holds_late(instance: Instance, tokens: int | None = None) -> sa.Connection:
+    """A session that holds the last `tokens` tokens that expire later, or all of them, until it is closed."""
     connection = make_engine(instance.address).connect()
     connection.execute(sa.text("SELECT FROM personal_access_tokens WHERE expires_at = :day FOR UPDATE"), {"day": LATER})
     return connection

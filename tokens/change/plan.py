@@ -166,14 +166,23 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Treatment:
+    """What a run does to what belongs to its tokens: the rule to move memberships, and whether notices are re-armed."""
+
+    memberships: MembershipRule | None = None
+    notices: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """One change, ready to run.
 
     `chunks` hold exactly the tokens that the selection found when the plan was made, in the order in which they are
     changed. `memberships` and `notices` are how the run treats what belongs to them, None and False where there is
-    nothing to do. `undoes` is the run whose old values are put back, and `stored` the run that the journal has it under
-    where it was read from there. `release` is GitLab's version, or what the database tells of it. `database` is the one
-    of which it is, as `read_identity` has it, where a caller from Python may keep the plan.
+    nothing to do today, and `asked` what was asked for, where that may be more. `undoes` is the run whose old values
+    are put back, and `stored` the run that the journal has it under where it was read from there. `release` is GitLab's
+    version, or what the database tells of it. `database` is the one of which it is, as `read_identity` has it, where a
+    caller from Python may keep the plan.
     """
 
     kind: RunKind
@@ -184,6 +193,7 @@ class Plan:
     notes: tuple[Note, ...] = ()
     memberships: MembershipRule | None = None
     notices: bool = False
+    asked: Treatment | None = None
     undoes: int | None = None
     stored: int | None = None
     release: str | None = None
@@ -208,6 +218,21 @@ class Plan:
     def moves(self) -> tuple[Move, ...]:
         """How many tokens go from which date to which, in the plan's order."""
         return moves_of(self.chunks)
+
+    def as_needed(self, facts: Facts) -> "Plan":
+        """The same, without what there is nothing to do for: it makes a run slower."""
+        return replace(
+            self,
+            memberships=self.memberships if facts.bots_ending_before else None,
+            notices=self.notices and facts.warned > 0,
+            asked=Treatment(self.memberships, self.notices),
+        )
+
+    def as_asked(self) -> "Plan":
+        """The same for another day: more memberships may end too early by then, and more notices have been sent."""
+        if self.asked is None:
+            return self
+        return replace(self, memberships=self.asked.memberships, notices=self.asked.notices)
 
     def without(self, ids: Collection[int]) -> "Plan":
         """The same but for the tokens with these ids."""
@@ -268,7 +293,10 @@ def make_plan(
             condition = condition.without(left_out)
         chunks = tuple(_chunks(list(_read_ids(connection, condition)), change))
         estimate = read_release(connection, schema)
-        rule = rule_of(release or estimate) if options.memberships else None
+        treatment = Treatment()
+        if not change.revokes:
+            rule = rule_of(release or estimate) if options.memberships else None
+            treatment = Treatment(rule, options.notices)
         bots = clean_up(release, estimate)
         migration = read_background_migration(connection, schema)
         facts = Facts()
@@ -283,8 +311,8 @@ def make_plan(
                 moves_of(chunks),
                 facts,
                 policy,
-                memberships=rule,
-                notices=options.notices,
+                memberships=treatment.memberships,
+                notices=treatment.notices,
                 clean_up=bots,
                 options=kind is not RunKind.EDIT,
                 asked=kind is RunKind.EDIT,
@@ -304,10 +332,10 @@ def make_plan(
         # No option takes in what is revoked already.
         tuple(one for one in counts if not (change.revokes and one.state is State.REVOKED)),
         (*found, *more),
-        rule if facts.bots_ending_before else None,
-        options.notices and facts.warned > 0,
+        treatment.memberships,
+        treatment.notices,
         release=release or estimate,
-    )
+    ).as_needed(facts)
 
 
 def read_gaps(connection: database.Connection, schema: Schema) -> list[Note]:

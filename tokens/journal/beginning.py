@@ -68,7 +68,7 @@ def store(
         DatabaseError, JournalMissing, JournalOutdated, JournalUntrusted: see `tokens.errors` and `opening.check`.
     """
     with _writing(connection, allow, optional=False):
-        return storing.store(connection, plan, origin, reason, with_names=with_names)
+        return storing.store(connection, plan.as_asked(), origin, reason, with_names=with_names)
 
 
 def begin(

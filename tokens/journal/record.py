@@ -5,7 +5,7 @@ commit nothing any more, however late it wakes up.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from tokens.change.plan import Chunk, Plan, RunKind
@@ -215,7 +215,10 @@ class Record(Recorder):
     def rest(self, connection: Connection, plan: Plan) -> Plan:
         self._plain = plan.kind in PLAIN and plan.memberships is None and not plan.notices
         # The first attempt finds the plan as it was stored.
-        return plan if self.attempt == 1 else read_plan(connection, read_run(connection, self.run))
+        if self.attempt == 1:
+            return plan
+        left = read_plan(connection, read_run(connection, self.run))
+        return replace(left, memberships=plan.memberships, notices=plan.notices)
 
     def dealt_with(self, connection: Connection) -> Sequence[Chunk]:
         return () if self.attempt == 1 else read_dealt_with(connection, self.run)

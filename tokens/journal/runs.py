@@ -148,6 +148,13 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+# What a run has changed beside dates.
+TOUCHED = """
+    SELECT
+      EXISTS (SELECT FROM token_tasks.memberships m WHERE m.run_id = %(run)s) AS memberships,
+      EXISTS (SELECT FROM token_tasks.notices n WHERE n.run_id = %(run)s) AS notices
+"""
+
 class StoredRun:
     """One run as the journal has it, without its tokens. Times are ISO 8601 in UTC.
 
@@ -268,8 +275,8 @@ def read_reverse(connection: Connection, stored: StoredRun) -> Plan:
         stored.selection,
         stored.change,
         _chunks(stored.id, connection.stream(with_put_back(stored.change, CHANGED), run=stored.id)),
-        memberships=stored.memberships,
-        notices=stored.notices,
+        memberships=stored.memberships if touched.memberships else None,
+        notices=touched.notices,
         undoes=stored.id,
     )
 
@@ -278,6 +285,7 @@ def with_put_back(change: Change, statement: str) -> str:
     """A statement that asks `put_back` which tokens of the run `run`, a run of this change, are as they were before."""
     return PUT_BACK.format(again=WORKS_AGAIN if change.revokes else DATE_AGAIN) + statement
 
+    touched = connection.row(TOUCHED, run=stored.id)
 
 def _stored(row: Any) -> StoredRun:
     with damage.reading(f"Run {row.id}"):

@@ -125,7 +125,7 @@ def plan_to_apply(address: Address, run: int, *, release: str | None = None) -> 
             found = _notes_on_revocation(connection, schema, stored, plan, policy, bots)
         else:
             least = least_of(release, estimate)
-            found = _notes_on_dates(connection, schema, stored, plan, policy, bots, least)
+            plan, found = _with_notes_on_dates(connection, schema, stored, plan, policy, bots, least)
         since = _changed_since(connection, stored)
         changed = [changed_since(since)] if since else []
         lapsed = [old_plan(plan.tokens, PLAN_LIFETIME)] if stored.lapsed else []
@@ -142,7 +142,7 @@ def _changed_since(connection: Connection, stored: StoredRun) -> tuple[int, ...]
     return tuple(row.id for row in connection.rows(CHANGED_SINCE, **about))
 
 
-def _notes_on_dates(
+def _with_notes_on_dates(
     connection: Connection,
     schema: Schema,
     stored: StoredRun,
@@ -150,24 +150,26 @@ def _notes_on_dates(
     policy: Policy,
     bots: CleanUp | None,
     release: tuple[int, int] | None,
-) -> tuple[Note, ...]:
-    """The notes on what is left of a run that changes dates."""
+) -> tuple[Plan, tuple[Note, ...]]:
+    """What is left of a run that changes dates, as there is need today, and the notes on it."""
     condition = Condition(STORED_TOKENS, {"planned": stored.id})
-    if stored.state is RunState.PLANNED:
+    begun = stored.state is not RunState.PLANNED
+    if begun and plan.memberships is None and not plan.notices:
+        superseded = read_superseded(connection, schema, condition, stored.change.expression(), policy)
+        facts = Facts(superseded=superseded)
+    else:
         migration = read_background_migration(connection, schema)
         facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots, release)
-    else:
-        new = stored.change.expression()
-        facts = Facts(superseded=read_superseded(connection, schema, condition, new, policy))
-    return notes(
+    found = notes(
         plan.moves,
-        facts,
+        Facts(superseded=facts.superseded) if begun else facts,
         policy,
         memberships=plan.memberships,
         notices=plan.notices,
         clean_up=bots,
         options=False,
     )
+    return plan.as_needed(facts), found
 
 
 def _notes_on_revocation(
