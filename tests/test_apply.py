@@ -295,6 +295,13 @@ def test_locked_tokens_are_told_and_changed_by_apply(instance: Instance) -> None
     assert instance.value("SELECT recounted FROM token_tasks.runs") == 60, "the last attempt counts the whole run"
 
 
+def test_what_has_changed_nothing_is_not_offered_to_be_taken_back_also_at_a_second_attempt(instance: Instance) -> None:
+    with somebody_holds(instance, 60):
+        for words in (EXTEND, ("apply", "--run", 1)):
+            said = one_line(instance.run(*words, "--yes"))
+            assert said.endswith(" → to go on: gitlab-tokens apply --run 1")
+
+
 def test_the_last_attempt_also_counts_what_those_before_have_changed(instance: Instance) -> None:
     with somebody_holds(instance, 3):
         instance.run(*EXTEND, "--yes")
@@ -450,6 +457,19 @@ def test_what_is_undone_needs_no_second_undo_until_it_is_done_again(instance: In
     instance.done(*EXTEND, "--yes")
     assert "Updated 60 of 60 tokens in" in instance.done("undo", "--run", 1, "--yes")
     assert instance.checksum() == before
+
+
+def test_a_token_that_was_put_back_twice_counts_once(instance: Instance) -> None:
+    instance.done(*EXTEND, "--yes")
+    with somebody_holds_late(instance, 10):
+        instance.run("undo", "--run", 1, "--yes")
+    (first, *_) = sorted(number for number, day in instance.dates().items() if day == str(SOON))
+    instance.execute(f"UPDATE personal_access_tokens SET expires_at = '{LATER}' WHERE id = {first}")
+    with somebody_holds_late(instance, 10):
+        instance.run("undo", "--run", 1, "--yes")
+    run = history(instance, 1)
+    assert (run["put_back"], run["changed"], run["undone_by"]) == (50, 60, 3)
+    assert "undone in part by 3" in instance.done("history")
 
 
 @pytest.mark.slow
@@ -845,7 +865,10 @@ def test_an_undo_that_was_withdrawn_keeps_no_old_run(instance: Instance) -> None
 def somebody_holds_late(instance: Instance, tokens: int | None = None) -> sa.Connection:
     """A session that holds the last `tokens` tokens that expire later, or all of them, until it is closed."""
     connection = make_engine(instance.address).connect()
-    connection.execute(sa.text("SELECT FROM personal_access_tokens WHERE expires_at = :day FOR UPDATE"), {"day": LATER})
+    statement = sa.text("""
+        SELECT FROM personal_access_tokens WHERE expires_at = :day ORDER BY id DESC LIMIT :tokens FOR UPDATE
+    """)
+    connection.execute(statement, {"day": LATER, "tokens": tokens})
     return connection
 
 

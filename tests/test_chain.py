@@ -649,6 +649,7 @@ def test_an_undo_is_as_it_was_written_when_the_run_that_it_undid_is_forgotten(
         == 0
     )
     assert faults(installed) == []
+    assert check(installed).not_entered == (), "the last entry covers the undo as it is now"
     file = tmp_path / "evidence.ndjson"
     assert call_here(GITLAB_TOKENS, "evidence", "--file", str(file), "--target", url(installed)).returncode == 0
     program = [sys.executable, "-I", "-S", f"{file}.check.py", str(file)]

@@ -63,8 +63,8 @@ OLD_RUNS = """
         )
         SELECT p.run_id FROM replaced p{unless_known}
       )
-      -- An undo that is not complete needs what it undoes.
-      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
+      -- An undo that may go on needs what it undoes.
+      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state NOT IN ('done', 'withdrawn'))
       AND r.created_at < CAST(%(before)s AS timestamp) AT TIME ZONE 'UTC'
 """
 
@@ -182,6 +182,8 @@ def prune(address: Address, before: date, who: Origin | None = None) -> int:
         for undo in undos:
             chain.enter(connection, undo, runs=[undo])
         chain.forget(connection, {run.id: run.chain for run in old})
+        if undos:
+            chain.catch_up(connection)
         if old:
             settings.note_pruning(connection, before=before, runs=len(old), origin=who or origin.here())
         return len(old)

@@ -43,7 +43,22 @@ RUNS = """
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
       (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
-      (SELECT COALESCE(sum(u.changed), 0)::bigint FROM token_tasks.runs u WHERE u.undoes = r.id) AS put_back
+      (
+        SELECT
+          CASE
+            WHEN count(*) < 2 THEN COALESCE(sum(u.changed), 0)::bigint
+            -- One token may have been put back more than once.
+            ELSE (
+              SELECT count(DISTINCT one.id)
+              FROM token_tasks.runs v
+              JOIN token_tasks.chunks c ON c.run_id = v.id AND c.done_at IS NOT NULL
+              CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+              WHERE v.undoes = r.id AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+            )
+          END
+        FROM token_tasks.runs u
+        WHERE u.undoes = r.id AND u.changed > 0
+      ) AS put_back
     FROM token_tasks.runs r
     WHERE CAST(%(run)s AS bigint) IS NULL OR r.id = %(run)s
     ORDER BY r.id DESC
@@ -133,6 +148,13 @@ CHANGED = """
     ORDER BY c.position DESC
 """
 
+# What a run has changed beside dates.
+TOUCHED = """
+    SELECT
+      EXISTS (SELECT FROM token_tasks.memberships m WHERE m.run_id = %(run)s) AS memberships,
+      EXISTS (SELECT FROM token_tasks.notices n WHERE n.run_id = %(run)s) AS notices
+"""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -148,13 +170,6 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-# What a run has changed beside dates.
-TOUCHED = """
-    SELECT
-      EXISTS (SELECT FROM token_tasks.memberships m WHERE m.run_id = %(run)s) AS memberships,
-      EXISTS (SELECT FROM token_tasks.notices n WHERE n.run_id = %(run)s) AS notices
-"""
-
 class StoredRun:
     """One run as the journal has it, without its tokens. Times are ISO 8601 in UTC.
 
@@ -270,6 +285,7 @@ def read_reverse(connection: Connection, stored: StoredRun) -> Plan:
 
     Without the tokens that an earlier undo of the run has put back already.
     """
+    touched = connection.row(TOUCHED, run=stored.id)
     return Plan(
         RunKind.UNDO,
         stored.selection,
@@ -285,7 +301,6 @@ def with_put_back(change: Change, statement: str) -> str:
     """A statement that asks `put_back` which tokens of the run `run`, a run of this change, are as they were before."""
     return PUT_BACK.format(again=WORKS_AGAIN if change.revokes else DATE_AGAIN) + statement
 
-    touched = connection.row(TOUCHED, run=stored.id)
 
 def _stored(row: Any) -> StoredRun:
     with damage.reading(f"Run {row.id}"):
