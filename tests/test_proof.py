@@ -280,7 +280,8 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
         )
     assert instance.json("history")["runs"] == []
 
-    instance.done(*STORE, env=ERIKA)
+    stored = instance.done(*STORE, env=ERIKA)
+    assert stored.endswith(" → for another person, to carry it out: gitlab-tokens apply --run 1\n")
     assert instance.refusal("apply", "--run", 1, "--yes", env=ERIKA) == (
         "Two people are needed here: erika planned run 1, so somebody else has to carry it out. "
         "→ for another person: gitlab-tokens apply --run 1"
@@ -297,6 +298,19 @@ def test_who_planned_may_not_apply_where_the_journal_demands_four_eyes(instance:
     assert "cannot be stored for somebody else" in instance.refusal(
         "rotate", "--within", "60d", "--kind", "personal", "--deliver", "file:/nowhere/{token_id}", "--yes"
     )
+
+
+def test_what_another_person_is_to_type_has_the_guards_that_were_allowed(instance: Instance) -> None:
+    instance.done("journal.four-eyes", "--on")
+    instance.execute(
+        "INSERT INTO application_settings (created_at, updated_at, maintenance_mode) VALUES (now(), now(), true)"
+    )
+    line = "gitlab-tokens apply --run 1 --allow maintenance"
+    stored = instance.done(*STORE, "--allow", "maintenance", env=ERIKA)
+    assert stored.endswith(f" → for another person, to carry it out: {line}\n")
+    said = instance.refusal("apply", "--run", 1, "--allow", "maintenance", "--yes", env=ERIKA)
+    assert said.endswith(f" → for another person: {line}")
+    assert "Updated 60 of 60 tokens" in instance.done(*line.split()[1:], "--yes", env=MAX)
 
 
 def test_edit_is_refused_before_it_asks_and_withdraw_asks(instance: Instance) -> None:

@@ -359,6 +359,21 @@ def test_a_request_to_stop_is_heeded_between_two_transactions(address: Address) 
     assert apply(address, record.run) == Finished(changed=5000 - CHUNK)
 
 
+def test_a_request_to_stop_that_comes_in_the_last_transaction_leaves_the_run_complete_and_counted(
+    address: Address,
+) -> None:
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = plan_of(address)
+    stop = threading.Event()
+    events = []
+    for event in run(address, plan, begin_run(address, plan), stop_requested=stop.is_set):
+        stop.set()
+        events.append(event)
+    assert events[-2:] == [Recounted(10), Finished(changed=10)]
+    assert query(address, "SELECT state, recounted FROM token_tasks.runs") == [("done", 10)]
+
+
 def test_a_request_to_stop_while_locked_rows_are_waited_for_leaves_them_locked(address: Address) -> None:
     with make_engine(address).begin() as connection:
         ids = make_tokens(connection, 10, expires_at="2024-06-15")
@@ -440,8 +455,8 @@ def test_a_failure_before_anything_was_changed_leaves_nothing_to_undo_but_for_a_
         list(run(address, plan, record))
     assert (failure.value.changed, failure.value.reversible) == (0, lost == "at the commit")
     assert "2030-06-15" not in rows(address).values()
-    # Whoever goes on may find what an earlier attempt has changed.
-    monkeypatch.setattr(record, "attempt", 2)
+    # Whoever goes on knows what earlier attempts have changed.
+    monkeypatch.setattr(record, "changed_before", 1)
     assert record.has_changed(0)
 
 

@@ -145,6 +145,11 @@ def guards(notes: Iterable[Note]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(note.concern.guard for note in notes if note.concern.guard))
 
 
+def allowing(words: Sequence[str]) -> tuple[str, ...]:
+    """What a command line has for guards with these words."""
+    return ("--allow", ",".join(words)) if words else ()
+
+
 def refuse_guarded(words: Sequence[str], allow: Collection[str], leave_out: str = "") -> None:
     """Refuse what guards forbid, by their words, and `allow` does not name.
 

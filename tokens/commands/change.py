@@ -142,11 +142,12 @@ def _carry_out(
     if not plan.tokens:
         report.say("No token is selected: there is nothing to do.")
         return DONE
-    check_guards(guards(plan.notes), plan.tokens, handling)
+    guarded = guards(plan.notes)
+    check_guards(guarded, plan.tokens, handling)
     if handling.dry_run:
         return end_dry_run(report)
     if handling.store:
-        recording.store(environment, site.address, plan, who, handling, report)
+        recording.store(environment, site.address, plan, guarded, who, handling, report)
         return DONE
     if not agreed(environment, handling, deed, plan.tokens, report.instance):
         report.say("Nothing was changed.")

@@ -1,11 +1,12 @@
 """The journal as the commands that change tokens meet it: a plan is stored in it, or begun, with a question first."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
+from tokens.change.notes import allowing
 from tokens.change.plan import Plan
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
@@ -22,9 +23,15 @@ INSTALL = "There is no journal here yet: install it (schema token_tasks), so tha
 
 
 def store(
-    environment: Environment, address: Address, plan: Plan, who: Origin, handling: Handling, report: RunReport
+    environment: Environment,
+    address: Address,
+    plan: Plan,
+    guards: Sequence[str],
+    who: Origin,
+    handling: Handling,
+    report: RunReport,
 ) -> None:
-    """Keep the plan in the journal, for a second person.
+    """Keep the plan in the journal, for a second person; `guards` are the words that `apply` has to be given, too.
 
     Raises:
         TokensError: see `tokens.journal.opening` and `tokens.journal.beginning`.
@@ -38,8 +45,11 @@ def store(
                 )
 
         number = with_journal(address, stored_now, handling.allow, tell=environment.tell)
+    purpose = "to carry it out"
+    if beginning.takes_two(address, four_eyes=handling.four_eyes):
+        purpose = "for another person, to carry it out"
     stored = f"Stored as run {number}; nothing was changed. It lapses after {PLAN_LIFETIME} hours." + to_type(
-        "to carry it out", "apply", "--run", number
+        purpose, "apply", "--run", number, *allowing(guards)
     )
     report.changed = lambda: stored
     report.add(run=number, state="planned")

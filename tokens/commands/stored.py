@@ -116,7 +116,7 @@ def _apply(
     check_guards(found.guards, found.tokens, handling, leave_out="plan it again with --leave-out superseded")
     if handling.dry_run:
         return end_dry_run(report)
-    beginning.check_planner(site.address, run, who, four_eyes=handling.four_eyes)
+    beginning.check_planner(site.address, run, who, four_eyes=handling.four_eyes, allow=found.guards)
     deed = view.deed(plan, found.tokens)
     if not agreed(environment, handling, deed, found.tokens, report.instance):
         report.say("Nothing was changed.")
@@ -182,7 +182,7 @@ def _undo(
     if handling.dry_run:
         return end_dry_run(report)
     if handling.store:
-        recording.store(environment, site.address, found.plan, who, handling, report)
+        recording.store(environment, site.address, found.plan, found.guards, who, handling, report)
         return DONE
     if not agreed(environment, handling, deed, found.tokens, report.instance):
         report.say("Nothing was changed.")

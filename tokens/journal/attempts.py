@@ -36,7 +36,7 @@ BEGIN = f"""
     UPDATE token_tasks.runs r
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
     WHERE id = %(run)s AND state NOT IN ('done', 'withdrawn')
-    RETURNING attempt, {PLANNED_AT} AS planned_at
+    RETURNING attempt, r.changed, {PLANNED_AT} AS planned_at
 """  # noqa: S608 - a constant
 
 BEGIN_ATTEMPT = """
@@ -112,9 +112,9 @@ def begin(connection: Connection, run: int, origin: Origin, *, four_eyes: bool =
         if stored.withdrawal is not None:
             raise Refused(f"Run {run} {stored.withdrawal}: nothing was changed.")
         raise RunComplete(f"Run {run} is complete: nothing is left of it to apply.")
-    begun = _attempt(connection, run, row.attempt, origin, row.planned_at, four_eyes=four_eyes)
+    _begin_attempt(connection, run, row.attempt, origin)
     chain.enter(connection, run, attempts=[row.attempt])
-    return begun
+    return Record(run, row.attempt, row.planned_at, changed_before=row.changed, four_eyes=four_eyes)
 
 
 def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Record:
@@ -129,20 +129,12 @@ def renew(connection: Connection, run: int, wanted: int, origin: Origin) -> Reco
     if row is None:
         raise TakenOver.of(run)
     connection.execute(END_ATTEMPT, run=run, attempt=row.before, why="the connection was lost")
-    renewed = _attempt(connection, run, wanted, origin)
+    _begin_attempt(connection, run, wanted, origin)
     chain.enter(connection, run, attempts=[wanted], ends=[row.before])
-    return renewed
+    return Record(run, wanted)
 
 
-def _attempt(
-    connection: Connection,
-    run: int,
-    attempt: int,
-    origin: Origin,
-    planned_at: str | None = None,
-    *,
-    four_eyes: bool = False,
-) -> Record:
+def _begin_attempt(connection: Connection, run: int, attempt: int, origin: Origin) -> None:
     connection.execute(
         BEGIN_ATTEMPT,
         run=run,
@@ -151,7 +143,6 @@ def _attempt(
         process=origin.process,
         version=__version__,
     )
-    return Record(run, attempt, planned_at, four_eyes=four_eyes)
 
 
 def _lose(connection: Connection, other: Any) -> None:

@@ -1,6 +1,6 @@
 """Beginning a change: its plan is stored and taken on in one transaction, or what was stored before is taken on."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from tokens import database
@@ -147,6 +147,14 @@ def check_alone(address: Address, kind: RunKind, *, four_eyes: bool = False) -> 
             settings.check_alone(connection, kind)
 
 
+def takes_two(address: Address, *, four_eyes: bool = False) -> bool:
+    """Whether who has planned a run may not carry it out, by the journal or by the configuration's `four_eyes`."""
+    if four_eyes:
+        return True
+    with database.reading(address) as connection:
+        return settings.demands_four_eyes(connection)
+
+
 def check_idle_at(address: Address) -> None:
     """Refuse while a run is under way that shows signs of life, as far as this role may read that."""
     with database.reading(address) as connection:
@@ -154,15 +162,19 @@ def check_idle_at(address: Address) -> None:
             attempts.check_idle(connection)
 
 
-def check_planner(address: Address, run: int, origin: Origin, *, four_eyes: bool = False) -> None:
+def check_planner(
+    address: Address, run: int, origin: Origin, *, four_eyes: bool = False, allow: Sequence[str] = ()
+) -> None:
     """Refuse a run that its planner wants to carry out, where that takes two, before anybody is asked.
+
+    `allow` are the words of guards that the other person has to give.
 
     Raises:
         DatabaseError: see `tokens.errors`.
         FourEyes: somebody else has to.
     """
     with database.reading(address) as connection:
-        settings.check_planner(connection, run, origin, four_eyes=four_eyes)
+        settings.check_planner(connection, run, origin, four_eyes=four_eyes, allow=allow)
 
 
 def withdraw(address: Address, run: int, origin: Origin, reason: str | None) -> None:

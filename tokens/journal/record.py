@@ -161,12 +161,14 @@ class Recorder:
     attempt = 1
     recounted: int | None = None
     """How many tokens of the whole run had their new date in the end, once that is known."""
+    changed_before = 0
+    """How many tokens attempts before this one have changed."""
     four_eyes = False
     """Whether it took two people to begin the run."""
 
     def has_changed(self, tokens: int) -> bool:
-        """Whether the run may have changed any token, if this attempt has changed that number."""
-        return tokens > 0 or self.attempt > 1
+        """Whether the run has changed any token, if this attempt has changed that number."""
+        return tokens > 0 or self.changed_before > 0
 
     def mark(self, connection: Connection, outcomes: Sequence[ChunkOutcome]) -> None:
         """Write down what has just been done to these chunks, in the transaction that did it."""
@@ -205,10 +207,19 @@ class Record(Recorder):
 
     run: int
 
-    def __init__(self, run: int, attempt: int, planned_at: str | None = None, *, four_eyes: bool = False) -> None:
+    def __init__(
+        self,
+        run: int,
+        attempt: int,
+        planned_at: str | None = None,
+        *,
+        changed_before: int = 0,
+        four_eyes: bool = False,
+    ) -> None:
         self.run = run
         self.attempt = attempt
         self.planned_at = planned_at
+        self.changed_before = changed_before
         self.four_eyes = four_eyes
         self._plain = False
 

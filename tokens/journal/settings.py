@@ -4,11 +4,12 @@ The last row of a name counts, and the rows before it stay: who turned something
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from tokens.call import to_type
+from tokens.change.notes import allowing
 from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
@@ -96,10 +97,12 @@ def check_alone(connection: Connection, kind: RunKind, *, four_eyes: bool = Fals
         raise alone(kind, by_configuration=True)
 
 
-def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False) -> bool:
+def check_planner(
+    connection: Connection, run: int, origin: Origin, *, four_eyes: bool = False, allow: Sequence[str] = ()
+) -> bool:
     """Refuse a run whose planner wants to carry it out, or to go on with it, where that takes two.
 
-    Returns whether it does.
+    `allow` are the words of guards that somebody else has to give. Returns whether it takes two.
 
     Raises:
         FourEyes: somebody else has to.
@@ -112,10 +115,11 @@ def check_planner(connection: Connection, run: int, origin: Origin, *, four_eyes
     with damage.reading(f"Run {run}"):
         planner = person(origin_of(planned.planned_by))
     if planner == person(origin.as_dict()):
-        words = ("rotate", "--resume", run) if planned.kind == RunKind.ROTATE else ("apply", "--run", run)
+        line = to_type("for another person", "apply", "--run", run, *allowing(allow))
+        if planned.kind == RunKind.ROTATE:
+            line = to_type("for another person", "rotate", "--resume", run)
         raise FourEyes(
-            f"Two people are needed here: {planner} planned run {run}, so somebody else has to carry"
-            f" it out.{to_type('for another person', *words)}"
+            f"Two people are needed here: {planner} planned run {run}, so somebody else has to carry it out.{line}"
         )
     return True
 

@@ -103,7 +103,8 @@ def run(
             with closing(_together(share, workers, Worker.first_pass)) as events:
                 yield from _growing(events)
             yield from workers[0].last_tries()
-            if not stop_requested():
+            state, _ = _ending(share.finished, stopped=stop_requested())
+            if state is not RunState.STOPPED:
                 tokens = yield from _recount(share, workers, rest.chunks)
                 tokens_before = yield from _recount(share, workers, before)
                 recorder.recounted = tokens + tokens_before
