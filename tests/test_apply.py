@@ -313,6 +313,14 @@ def test_the_last_attempt_also_counts_what_those_before_have_changed(instance: I
     assert instance.value("SELECT recounted FROM token_tasks.runs") == 59
 
 
+def test_a_run_that_died_with_its_last_token_is_counted_and_ended_by_apply(instance: Instance) -> None:
+    instance.done(*EXTEND, "--yes")
+    instance.execute("UPDATE token_tasks.runs SET state = 'stopped', finished_at = NULL, recounted = NULL")
+    out = instance.done("apply", "--run", 1, "--yes")
+    assert "\nNo token was left to change.\nOf the attempts before: 60 of 60 tokens have their new date.\n" in out
+    assert instance.value("SELECT ARRAY[state, CAST(recounted AS text)] FROM token_tasks.runs") == ["done", "60"]
+
+
 def test_going_on_repeats_the_standbys_jobs_and_lag_that_were_typed(replicated: Replicated) -> None:
     with replicated.database(journal=True) as pair:
         primary, standby = Instance(pair.primary), url(pair.standby)

@@ -143,9 +143,13 @@ def _conclude(
     done = "Updated"
     if course.plan.change.revokes:
         done = "Brought back" if kind is RunKind.UNDO else "Revoked"
-    report.say(f"{done} {end.changed:,} of {tokens} in {duration(seconds)}.")
+    # An attempt before this one may have died just before it could write down its end.
+    is_left = course.tokens > 0
+    changed = f"{done} {end.changed:,} of {tokens} in {duration(seconds)}."
+    report.say(changed if is_left else "No token was left to change.")
     if (recounted := course.recounted) is not None:
-        report.say(f"Recounted: {recounted.tokens:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
+        if is_left:
+            report.say(f"Recounted: {recounted.tokens:,} of {tokens} {_wanted(course.plan, course.tokens)}.")
         if of := recounted.of_before:
             before = f"{recounted.tokens_before:,} of {counted(of, 'token')} {_wanted(course.plan, of)}"
             report.say(f"Of the attempts before: {before}.")
@@ -156,11 +160,10 @@ def _conclude(
     lost, passed_over = course.lost(address), list(_passed_over(end, course.plan))
     if not lost and not passed_over:
         return DONE
-    left = [lost, *passed_over] if lost else passed_over
+    clauses = [lost, *passed_over] if lost else passed_over
     listed = to_type("to see them", "history", "--run", run) if passed_over and run is not None else ""
-    return Ending(
-        ExitStatus.PARTIAL, f"{'; '.join(left)}.{listed}{course.to_go_on(reversible=reversible) if end.locked else ''}"
-    )
+    to_go_on = course.to_go_on(reversible=reversible) if end.locked else ""
+    return Ending(ExitStatus.PARTIAL, f"{'; '.join(clauses)}.{listed}{to_go_on}")
 
 
 def _wanted(plan: Plan, tokens: int) -> str:
