@@ -19,7 +19,7 @@ from tokens.change.plan import RunKind
 from tokens.change.plan import make_plan as plan_change
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.schema import read_schema
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import read_succession
 from tokens.inventory.diagnosis import least_privileges
 from tokens.inventory.due import due
 from tokens.inventory.token_columns import BY_NAME
@@ -78,18 +78,18 @@ def test_after_an_update_to_16_3_what_the_journal_knows_of_rotations_before_stil
     assert live_successors(address, *expected) == expected
     # A successor of ours that GitLab knows, too, is asked of GitLab alone.
     with database.reading(address) as connection:
-        line = read_line(connection, read_schema(connection))
-        assert line is not None
-        assert len(line.direct) == 2
+        succession = read_succession(connection, read_schema(connection))
+        assert succession is not None
+        assert len(succession.direct) == 2
     execute(
         address,
         "UPDATE personal_access_tokens s SET previous_personal_access_token_id = r.token_id "
         "FROM token_tasks.rotations r WHERE r.successor_id = s.id",
     )
     with database.reading(address) as connection:
-        line = read_line(connection, read_schema(connection))
-        assert line is not None
-        assert len(line.direct) == 1
+        succession = read_succession(connection, read_schema(connection))
+        assert succession is not None
+        assert len(succession.direct) == 1
     assert [ids for _, ids in noted(address, Concern.SUPERSEDED)] == [(first,)]
 
 

@@ -18,7 +18,7 @@ from tokens.gitlab.membership import ends_before
 from tokens.gitlab.ownership import FIRST_PLACE, told
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import read_succession
 from tokens.selection import Selection
 
 # Counted by owner first, so that all about a bot is looked up once, and no owner is counted twice.
@@ -282,16 +282,16 @@ def read_superseded(
     Their successor, or what came of that, is not revoked. Looks at the tokens `t` of `condition` in `tokens`, SQL for
     FROM, each of which gets the date `new`. None where nobody knows of rotations.
     """
-    line = read_line(connection, schema)
-    if line is None:
+    succession = read_succession(connection, schema)
+    if succession is None:
         return ()
     works = WILL_WORK.format(new=new.sql)
     replaced = (
         REPLACED.format(tokens=tokens, condition=condition.sql, works=works, new=new.sql, direct=direct).strip("\n")
-        for direct in line.direct
+        for direct in succession.direct
     )
     statement = SUPERSEDED.format(
-        replaced="\n      UNION\n".join(replaced), stands=line.exists("line.revoked IS NOT TRUE")
+        replaced="\n      UNION\n".join(replaced), stands=succession.exists("line.revoked IS NOT TRUE")
     )
     parameters = {"facts_today": policy.today.literal, **new.parameters, **condition.parameters}
     return tuple(row.id for row in connection.rows(statement, **parameters))

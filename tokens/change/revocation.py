@@ -19,7 +19,7 @@ from tokens.gitlab.inactive_bots import CleanUp, what_it_does
 from tokens.gitlab.kind import TODAY, WORKS
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy
-from tokens.gitlab.succession import LINE_WORKS, read_line
+from tokens.gitlab.succession import LINE_WORKS, read_succession
 from tokens.selection import Selection
 
 MOST_IDS = 1_000  # of the tokens that were used: what JSON has of a note
@@ -233,17 +233,17 @@ def notes_on_returns(
 
 def _replaced(connection: Connection, schema: Schema, condition: Condition, tokens: str) -> list[Any]:
     """Those of the tokens, expired ones apart, that have a successor; none where nobody knows of rotations."""
-    line = read_line(connection, schema)
-    if line is None:
+    succession = read_succession(connection, schema)
+    if succession is None:
         return []
     replaced = (
         WITH_SUCCESSOR.format(tokens=tokens, condition=condition.sql, today=TODAY, direct=direct).strip("\n")
-        for direct in line.direct
+        for direct in succession.direct
     )
     statement = REPLACED.format(
         replaced="\n      UNION\n".join(replaced),
-        stands=line.exists("line.revoked IS NOT TRUE"),
-        works=line.exists(LINE_WORKS),
+        stands=succession.exists("line.revoked IS NOT TRUE"),
+        works=succession.exists(LINE_WORKS),
     )
     return connection.rows(statement, **condition.parameters)
 

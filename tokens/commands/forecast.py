@@ -30,7 +30,7 @@ class Window:
     """
 
     days: int
-    step: Interval
+    interval: Interval
     largest: bool
     first: int | None
 
@@ -79,7 +79,7 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
         )
     environment.note(found.notes)
     width = console.columns(environment.stdout) or WIDTH
-    buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.step))
+    buckets = list(found.fullest(window.first) if window.largest else found.buckets(window.interval))
 
     def page() -> str:
         from tokens.views.page import forecast_page  # its library takes a while to load
@@ -89,7 +89,7 @@ def forecast(environment: Environment, locate: Locate, selection: Selection, win
     show(
         environment,
         output,
-        text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.step, width, selection),
+        text=lambda: view.largest(buckets) if window.largest else view.screen(found, window.interval, width, selection),
         json=lambda: view.as_json(found, buckets, described(site), selection),
         csv=lambda: view.as_csv(buckets, found.kinds),
         html=page,

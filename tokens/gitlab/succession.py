@@ -235,7 +235,7 @@ def look_at_journal(connection: Connection, table: str) -> Any:
     return connection.row(JOURNAL_TABLE, table=table)
 
 
-def read_line(connection: Connection, schema: Schema) -> Succession | None:
+def read_succession(connection: Connection, schema: Schema) -> Succession | None:
     """How to ask for successors here, of GitLab and of the journal; None where neither knows."""
     direct, successors, unless_known = [], [], ""
     if schema.has(TOKENS, PREDECESSOR):

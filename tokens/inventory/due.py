@@ -18,7 +18,7 @@ from tokens.gitlab.ownership import PLACE, owner_shown
 from tokens.gitlab.rules import LET_IN
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import read_policy
-from tokens.gitlab.succession import Succession, read_line, why_blind
+from tokens.gitlab.succession import Succession, read_succession, why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.credentials import Others
@@ -151,8 +151,8 @@ def due(
         check_names(connection, schema, selection)
         today = read_policy(connection, schema).today
         condition = selection.condition(schema)
-        line = read_line(connection, schema)
-        not_renewed = f"AND NOT {line.has_live}" if line else ""
+        succession = read_succession(connection, schema)
+        not_renewed = f"AND NOT {succession.has_live}" if succession else ""
         statement = once(DUE.format(condition=condition.sql, today=TODAY, not_renewed=not_renewed))
         rows = [connection.row(statement, going_within=warn, critical=critical, **condition.parameters)]
         window = DateRange(today, today + warn, from_now=True)
@@ -162,7 +162,7 @@ def due(
         others: Mapping[OtherKind, int | None] = {}
         if counts_others and not selection.others:
             others = credentials.coming(connection, schema, ci, selection, window)
-        each = tuple(each_token(connection, schema, condition, works_and_ends(line), most_of_each, warn))
+        each = tuple(each_token(connection, schema, condition, works_and_ends(succession), most_of_each, warn))
         in_use = None if usage is None else sum(expired_in_use(connection, schema, condition, usage).values())
         nothing = not any(row.warning for row in rows)
         notes = notes_on_selection(connection, schema, selection, nothing=nothing)
@@ -186,10 +186,10 @@ def _due(words: Words, critical: int) -> str:
     )
 
 
-def works_and_ends(line: Succession | None) -> str:
+def works_and_ends(succession: Succession | None) -> str:
     """SQL: whether a token lets its owner in, and nothing has replaced it that works."""
     let_in = LET_IN.format(today=TODAY)
-    return f"({let_in} AND NOT {line.has_live})" if line else let_in
+    return f"({let_in} AND NOT {succession.has_live})" if succession else let_in
 
 
 def expired_in_use(connection: Connection, schema: Schema, condition: Condition, usage: Usage) -> Mapping[Kind, int]:

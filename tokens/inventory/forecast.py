@@ -172,13 +172,13 @@ class Forecast:
             total += day.tokens
             yield Bucket(day.day, day.day, day.by_kind, day.memberships, total)
 
-    def buckets(self, step: Interval) -> Iterator[Bucket]:
+    def buckets(self, interval: Interval) -> Iterator[Bucket]:
         """Every bucket from the first day to the last, empty ones too."""
         days = {day.day: day for day in self.days}
         total = 0
         begins = self.first
         while begins <= self.last:
-            ends = min(_end(begins, step), self.last)
+            ends = min(_end(begins, interval), self.last)
             inside = [days[day] for day in _between(begins, ends) if day in days]
             by_kind = _sum(day.by_kind for day in inside)
             total += sum(by_kind.values())
@@ -331,11 +331,11 @@ def _date(stored: str) -> date:
     return ExpirationDate.stored(stored).as_date
 
 
-def _end(first: date, step: Interval) -> date:
+def _end(first: date, interval: Interval) -> date:
     """The last day of the bucket that has `first` in it."""
-    if step is Interval.DAY:
+    if interval is Interval.DAY:
         return first
-    if step is Interval.WEEK:
+    if interval is Interval.WEEK:
         return first + timedelta(6 - first.weekday())
     return (first.replace(day=1) + timedelta(31)).replace(day=1) - timedelta(1)
 

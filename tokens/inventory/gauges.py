@@ -15,7 +15,7 @@ from tokens.gitlab.ownership import PLACE, nobody_told
 from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.rules import without_notice
 from tokens.gitlab.settings import beyond_maximum
-from tokens.gitlab.succession import read_line, why_blind
+from tokens.gitlab.succession import read_succession, why_blind
 from tokens.inventory import credentials
 from tokens.inventory.credential_columns import Words
 from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use, require_all, works_and_ends
@@ -147,7 +147,7 @@ def gauges(
         check_names(connection, schema, selection)
         condition = selection.condition(schema)
         parts = {"kind": kind_expression(schema), "today": TODAY, "condition": condition.sql}
-        ends = works_and_ends(read_line(connection, schema))
+        ends = works_and_ends(read_succession(connection, schema))
         statement = GAUGES.format(
             works=WORKS,
             ends=ends,

@@ -22,7 +22,7 @@ from tokens.gitlab.ownership import PLACE, nobody_told, owner_shown
 from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.rules import LET_IN, OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import Schema
-from tokens.gitlab.succession import Succession, read_line
+from tokens.gitlab.succession import Succession, read_succession
 from tokens.inventory import credentials
 from tokens.inventory.breakdown import read_kinds, read_other_kinds
 from tokens.inventory.credentials import MISSING
@@ -284,7 +284,7 @@ def report(
         demands = read_demands(connection, schema, release)
         days, rule = demands.policy.inactive_days, demands.clean_up
         least = least_of(release, read_release(connection, schema))
-        found = _Reader(connection, schema, selection, read_line(connection, schema), emails, usage, least)
+        found = _Reader(connection, schema, selection, read_succession(connection, schema), emails, usage, least)
         is_all = replace(selection, states=EVERY_STATE) == EVERYTHING
         soon = found.soon()
         return Report(
@@ -332,7 +332,7 @@ class _Reader:
     connection: Connection
     schema: Schema
     selection: Selection
-    line: Succession | None
+    succession: Succession | None
     emails: bool
     usage: Usage | None
     release: tuple[int, int] | None
@@ -343,7 +343,7 @@ class _Reader:
 
     @property
     def not_renewed(self) -> str:
-        return f"AND NOT {self.line.has_live}" if self.line else ""
+        return f"AND NOT {self.succession.has_live}" if self.succession else ""
 
     @property
     def without_notice(self) -> str:

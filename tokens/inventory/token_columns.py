@@ -16,7 +16,7 @@ from tokens.gitlab.ownership import PLACE, nobody_told, owner_shown, told, usern
 from tokens.gitlab.rules import OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import LAST_USED_IPS, TOKENS, Schema
 from tokens.gitlab.settings import beyond_maximum, read_rules
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import read_succession
 from tokens.inventory.logged import CALLS_A_DAY, IS_TRIED, LOGGED, REFUSED
 
 ADDRESSES = """ARRAY(
@@ -197,8 +197,8 @@ def flags(
     # GitLab lets people replace a legacy token by a fine-grained one alone.
     granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
     migrated = dated_by(read_background_migration(connection, schema))
-    line = read_line(connection, schema)
-    replaced = line.has_live if line else "false"
+    succession = read_succession(connection, schema)
+    replaced = succession.has_live if succession else "false"
     ends_first = f"EXISTS (SELECT FROM public.members m WHERE {ends_before('t.expires_at')})"
     unannounced = without_notice(schema, release, MEMBERSHIP_ENDS)
     stops = f"isfinite(LEAST(t.expires_at, {MEMBERSHIP_ENDS}))"

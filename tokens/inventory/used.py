@@ -8,7 +8,7 @@ from tokens.address import Address
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.rate_limits import RateLimit, read_throttle
-from tokens.gitlab.succession import LINE_WORKS, read_line
+from tokens.gitlab.succession import LINE_WORKS, read_succession
 from tokens.inventory.ids import CHOSEN, notes_on_ids
 from tokens.inventory.token_columns import BY_NAME
 from tokens.inventory.tokens import COUNT, Layout, listed
@@ -107,8 +107,8 @@ def known(address: Address, selection: Selection, ids: Iterable[int]) -> Mapping
 
 def _successors(address: Address, ids: Iterable[int]) -> Mapping[int, int]:
     with database.reading(address) as connection:
-        line = read_line(connection, preflight.check(connection, LIST))
-        if line is None:
+        succession = read_succession(connection, preflight.check(connection, LIST))
+        if succession is None:
             return {}
-        statement = SUCCESSORS.format(whole=line.whole, direct=" OR ".join(line.direct))
+        statement = SUCCESSORS.format(whole=succession.whole, direct=" OR ".join(succession.direct))
         return {row.id: row.successor for row in connection.rows(statement, ids=list(ids))}

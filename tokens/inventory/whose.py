@@ -23,7 +23,7 @@ from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.sealed import sealed
 from tokens.gitlab.settings import read_policy
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import read_succession
 from tokens.gitlab.token_text import LONGEST, TextKind, is_damaged, kind_of, user_of_feed
 from tokens.inventory import credentials
 from tokens.inventory import token_columns as columns
@@ -186,8 +186,8 @@ def _access_tokens(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     flags = columns.flags(connection, schema, rule, release)
     known = columns.expressions(schema, flags.sql, rule, release)
-    line = read_line(connection, schema)
-    replaced_by = REPLACED_BY.format(whole=line.whole) if line else "CAST('{}' AS bigint[])"
+    succession = read_succession(connection, schema)
+    replaced_by = REPLACED_BY.format(whole=succession.whole) if succession else "CAST('{}' AS bigint[])"
     shown = {**{name: known[name].sql for name in COLUMNS}, "replaced_by": replaced_by}
     listed = ",\n      ".join(f"{sql.strip()} AS {name}" for name, sql in shown.items())
     statement = LOOK_UP.format(columns=listed, joins=columns.joins(listed, rule))

@@ -23,7 +23,7 @@ from tokens.gitlab.kind import (
 from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.scope_list import scopes_of
-from tokens.gitlab.succession import read_line
+from tokens.gitlab.succession import read_succession
 from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection, refuse_others
 from tokens.unmatched import LEFT_OUT_BY, check_names, check_scopes, ids_without_effect
 
@@ -230,7 +230,7 @@ def read_candidates(
     connection: Connection, schema: Schema, condition: str, values: Mapping[str, object]
 ) -> Iterator[Candidate]:
     """The tokens `t` of the owners `u` that fulfil `condition`, the nearest to today first."""
-    line = read_line(connection, schema)
+    succession = read_succession(connection, schema)
     statement = CANDIDATES.format(
         description="t.description" if schema.has(TOKENS, "description") else "CAST(NULL AS text)",
         granular_scopes=NUMBER_OF_SCOPES if schema.has(GRANULAR_SCOPES) else "0",
@@ -238,8 +238,8 @@ def read_candidates(
         kind=kind_expression(schema).strip(),
         state=STATE_EXPRESSION.strip(),
         **newer_columns(schema),
-        unfinished_run=line.unfinished_run if line else NO_NUMBER,
-        made_by=line.made_by if line else NO_NUMBER,
+        unfinished_run=succession.unfinished_run if succession else NO_NUMBER,
+        made_by=succession.made_by if succession else NO_NUMBER,
         condition=condition,
     )
     for row in connection.rows(statement, **values):

@@ -11,7 +11,7 @@ from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.scopes import OF_ADMINISTRATORS
 from tokens.gitlab.settings import Rules
-from tokens.gitlab.succession import LINE_WORKS, read_line
+from tokens.gitlab.succession import LINE_WORKS, read_succession
 from tokens.rotation.candidate import NO_NUMBER, newer_columns
 from tokens.rotation.new_owner import ACTIVE, OwnerAccount
 
@@ -65,12 +65,12 @@ class Standing:
 
 def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -> dict[int, Standing]:
     """How the tokens with these ids stand now; one that is gone is not among them."""
-    line = read_line(connection, schema)
+    succession = read_succession(connection, schema)
     statement = STANDINGS.format(
         **newer_columns(schema),
-        live_successor=LIVE_SUCCESSOR.format(line=line.whole) if line else NO_NUMBER,
-        unfinished_run=line.unfinished_run if line else NO_NUMBER,
-        made_by=line.made_by if line else NO_NUMBER,
+        live_successor=LIVE_SUCCESSOR.format(line=succession.whole) if succession else NO_NUMBER,
+        unfinished_run=succession.unfinished_run if succession else NO_NUMBER,
+        made_by=succession.made_by if succession else NO_NUMBER,
     )
     return {row.id: Standing(**row._asdict()) for row in connection.rows(statement, ids=list(ids))}
 

@@ -80,8 +80,8 @@ class RemoteBackend:
         self._ask(Backend.mark, token_id=token_id, reached=reached, destination=destination)
 
     def finish(self, rotation: Rotation, delivered: bool) -> Retired:
-        finished: Retired = self._ask(Backend.finish, rotation=rotation, delivered=delivered)
-        return finished
+        retired: Retired = self._ask(Backend.finish, rotation=rotation, delivered=delivered)
+        return retired
 
     def abandon(self, token_id: int) -> None:
         self._ask(Backend.abandon, token_id=token_id)

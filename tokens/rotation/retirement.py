@@ -6,7 +6,7 @@ from typing import Any
 from tokens.database import Connection
 from tokens.gitlab.kind import works
 from tokens.gitlab.schema import read_schema
-from tokens.gitlab.succession import LINE_WORKS, read_line
+from tokens.gitlab.succession import LINE_WORKS, read_succession
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
 from tokens.rotation import memberships
@@ -145,8 +145,8 @@ def _retire(connection: Connection, old: Any, entry: StoredRotation) -> Retireme
 
 
 def _has_other(connection: Connection, token_id: int, entry: StoredRotation) -> bool:
-    line = read_line(connection, read_schema(connection))
-    if line is None:
+    succession = read_succession(connection, read_schema(connection))
+    if succession is None:
         return False
-    statement = OTHER_SUCCESSOR.format(has_other=line.exists(OTHER_LIVE))
+    statement = OTHER_SUCCESSOR.format(has_other=succession.exists(OTHER_LIVE))
     return bool(connection.row(statement, token=token_id, successor=entry.successor_id).found)

@@ -206,13 +206,13 @@ class Rotator:
         if self._received is not None and not self._received():
             raise DeliveryFailed("The new token was shown, but nobody has taken it.")
 
-    def _finish(self, rotation: Rotation, new: NewToken, finished: Retired | None = None) -> Outcome:
-        """Retire the old token of a successor that is delivered; `finished` is what a first attempt has come to."""
+    def _finish(self, rotation: Rotation, new: NewToken, tried: Retired | None = None) -> Outcome:
+        """Retire the old token of a successor that is delivered; `tried` is what a first attempt has come to."""
         candidate = rotation.candidate
 
         def retire() -> Retirement:
-            nonlocal finished
-            attempt, finished = finished or self._backend.finish(rotation, delivered=True), None
+            nonlocal tried
+            attempt, tried = tried or self._backend.finish(rotation, delivered=True), None
             if attempt.retirement is None:
                 raise attempt.fault or TokensError("The old token was not retired.")
             return attempt.retirement

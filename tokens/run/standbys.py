@@ -42,7 +42,7 @@ DATABASE = """
 
 
 @dataclass(frozen=True)
-class Behind:
+class Lag:
     """A standby that a run should wait for.
 
     `seconds` is how old the state is that it shows, None where that is not known; `reason` is a clause that says so.
@@ -74,7 +74,7 @@ class Standbys:
         """What messages call the standbys that are watched."""
         return tuple(standby.name for standby in self._standbys)
 
-    def lag(self, primary: Connection) -> Behind | None:
+    def lag(self, primary: Connection) -> Lag | None:
         """The standby that is the furthest behind of those more than `max_lag` seconds behind; None if none is.
 
         One that cannot be asked counts as the furthest. Takes some seconds where one gives no answer, so call it while
@@ -231,24 +231,24 @@ class _Standby:
         with _short(connection):
             return _Identity.of(connection)
 
-    def lag(self, now: Position, history: History) -> Behind:
+    def lag(self, now: Position, history: History) -> Lag:
         """How far it is behind `now`, the newest position in `history`."""
         try:
             state = self._state()
         except TokensError as error:
-            return Behind(None, str(error).rstrip("."))
+            return Lag(None, str(error).rstrip("."))
         if not state.standby:
-            return Behind(None, f"{self.name} is no standby any more")
+            return Lag(None, f"{self.name} is no standby any more")
         if state.position is None:
-            return Behind(None, f"{self.name} has applied nothing yet")
+            return Lag(None, f"{self.name} has applied nothing yet")
         if state.position >= now.position:
-            return Behind(0.0, f"{self.name} is up to date")
+            return Lag(0.0, f"{self.name} is up to date")
         ages = [history.age(state.position), None if state.replayed is None else now.now - state.replayed]
         known = [max(age, 0.0) for age in ages if age is not None]
         if not known:
-            return Behind(None, f"{self.name} has applied no transaction yet")
+            return Lag(None, f"{self.name} has applied no transaction yet")
         seconds = min(known)
-        return Behind(seconds, f"{self.name} is {seconds:,.0f} s behind")
+        return Lag(seconds, f"{self.name} is {seconds:,.0f} s behind")
 
     def close(self) -> None:
         """Log out."""

@@ -38,14 +38,14 @@ LABEL = 29  # columns, enough for 999 days ahead
 STAGGER = 30  # days
 
 
-def screen(forecast: Forecast, step: Interval, width: int, selection: Selection) -> Iterator[str]:
+def screen(forecast: Forecast, interval: Interval, width: int, selection: Selection) -> Iterator[str]:
     """A line for each bucket with a bar, one more for memberships that end in it, what the letters mean, and cliffs.
 
     A day that has too much comes with the command that spreads the tokens of `selection` that expire on it.
     """
-    buckets = list(forecast.buckets(step))
+    buckets = list(forecast.buckets(interval))
     most = max((max(bucket.tokens, bucket.memberships) for bucket in buckets), default=0)
-    if step is Interval.DAY:
+    if interval is Interval.DAY:
         when, days = _days(buckets)
     else:
         when = f"{'From':<16}  {'To':<16}"
