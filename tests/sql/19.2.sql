@@ -6256,7 +6256,7 @@ SELECT FROM token_tasks.runs WHERE id = $1 AND state <> 'done' AND chain IS NULL
 UPDATE token_tasks.runs r
     SET state = 'running', attempt = attempt + 1, heartbeat_at = clock_timestamp(), finished_at = NULL
     WHERE id = $1 AND state NOT IN ('done', 'withdrawn')
-    RETURNING attempt, to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS planned_at;
+    RETURNING attempt, r.changed, to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS planned_at;
 
 -- extend, undo, apply, remove, rotate, revoke
 INSERT INTO token_tasks.attempts (run_id, number, carried_out_by, process, tool_version)
@@ -6622,10 +6622,30 @@ SELECT
       extract(epoch FROM now() - r.created_at)::float8 AS age,
       CASE WHEN r.state = 'running' THEN extract(epoch FROM now() - r.heartbeat_at)::float8 END AS silence,
       (SELECT max(u.id) FROM token_tasks.runs u WHERE u.undoes = r.id AND u.changed > 0) AS undone_by,
-      (SELECT COALESCE(sum(u.changed), 0)::bigint FROM token_tasks.runs u WHERE u.undoes = r.id) AS put_back
+      (
+        SELECT
+          CASE
+            WHEN count(*) < 2 THEN COALESCE(sum(u.changed), 0)::bigint
+            -- One token may have been put back more than once.
+            ELSE (
+              SELECT count(DISTINCT one.id)
+              FROM token_tasks.runs v
+              JOIN token_tasks.chunks c ON c.run_id = v.id AND c.done_at IS NOT NULL
+              CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+              WHERE v.undoes = r.id AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))
+            )
+          END
+        FROM token_tasks.runs u
+        WHERE u.undoes = r.id AND u.changed > 0
+      ) AS put_back
     FROM token_tasks.runs r
     WHERE CAST($1 AS bigint) IS NULL OR r.id = $1
     ORDER BY r.id DESC;
+
+-- undo
+SELECT
+      EXISTS (SELECT FROM token_tasks.memberships m WHERE m.run_id = $1) AS memberships,
+      EXISTS (SELECT FROM token_tasks.notices n WHERE n.run_id = $1) AS notices;
 
 -- undo
 DECLARE "stream_1" CURSOR FOR 
@@ -9527,8 +9547,8 @@ SELECT count(*) AS runs
           WHERE s.id = p.successor_id AND s.previous_personal_access_token_id = p.token_id
         )
       )
-      -- An undo that is not complete needs what it undoes.
-      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
+      -- An undo that may go on needs what it undoes.
+      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state NOT IN ('done', 'withdrawn'))
       AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC';
 
 -- journal.prune
@@ -9563,8 +9583,8 @@ SELECT r.id, r.chain
           WHERE s.id = p.successor_id AND s.previous_personal_access_token_id = p.token_id
         )
       )
-      -- An undo that is not complete needs what it undoes.
-      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state <> 'done')
+      -- An undo that may go on needs what it undoes.
+      AND NOT EXISTS (SELECT FROM token_tasks.runs u WHERE u.undoes = r.id AND u.state NOT IN ('done', 'withdrawn'))
       AND r.created_at < CAST($1 AS timestamp) AT TIME ZONE 'UTC'
 
     FOR UPDATE OF r;
