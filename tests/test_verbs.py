@@ -141,6 +141,17 @@ def test_a_plan_of_another_database_is_refused(gitlab: Address, alone: Alone) ->
         assert query(other, "SELECT count(*) FROM token_tasks.runs")[0].count == 0
 
 
+def test_a_plan_that_was_kept_for_more_than_a_day_is_refused_until_it_is_allowed(gitlab: Address) -> None:
+    planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=LATER))
+    old = replace(planned, made_at=datetime.now(UTC) - timedelta(hours=24, minutes=1))
+    before = everything(gitlab)
+    for call in (tokens.apply, tokens.store):
+        with pytest.raises(Refused, match=r"older than 24 hours.* use allow=\('old-plan',\)"):
+            call(gitlab, old)
+    assert everything(gitlab) == before
+    assert tokens.apply(gitlab, old, allow=["old-plan"]).changed == planned.tokens > 0
+
+
 def test_what_a_caller_is_given_has_a_public_name(gitlab: Address) -> None:
     given: list[object] = [*tokens.analyze(gitlab).dates]
     planned = tokens.plan(gitlab, on(SOON), tokens.Change(to=GONE))

@@ -1,12 +1,14 @@
 """What a caller from Python gives, looked at before anything is done: each is a UsageError where it can be nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 from tokens.address import Address
 from tokens.change.plan import Plan
 from tokens.commands.options.handling import GUARDS
 from tokens.database import read_identity
 from tokens.errors import Refused, UsageError, shortened
+from tokens.journal.runs import PLAN_LIFETIME
 from tokens.spelling import meant
 from tokens.targets.target import DatabaseTarget, parse_target
 
@@ -53,8 +55,17 @@ def check_new(plan: Plan) -> None:
         raise UsageError(f"The journal has this plan as run {run}: to carry it out use apply(…, {run}).")
 
 
-def check_made_here(plan: Plan, address: Address) -> None:
-    """Raise Refused for a plan of another database, where other tokens may have the same ids and dates."""
+def check_kept(plan: Plan, address: Address, allow: Collection[str]) -> None:
+    """Raise Refused for a plan of another database, where other tokens may have the same ids and dates, or an old one.
+
+    `allow` are words of guards.
+    """
+    age = timedelta() if plan.made_at is None else datetime.now(UTC) - plan.made_at
+    if age > timedelta(hours=PLAN_LIFETIME) and "old-plan" not in allow:
+        raise Refused(
+            f"The plan is older than {PLAN_LIFETIME} hours, and its tokens have lived on since: make it again, or use "
+            "allow=('old-plan',)"
+        )
     if plan.database is not None and read_identity(address) not in (plan.database, None):
         raise Refused(f"The plan is of another database than {address.shown}: nothing was changed. Make a plan there.")
 

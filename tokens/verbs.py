@@ -8,6 +8,7 @@ to syslog, since Invoke's configuration says where that is: a caller who wants o
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tokens import database, origin
@@ -16,7 +17,7 @@ from tokens.arguments import (
     address_of,
     check_allow,
     check_callable,
-    check_made_here,
+    check_kept,
     check_new,
     check_number,
     check_run,
@@ -132,8 +133,7 @@ def plan(
     check_type("options", treated, Options)
     kind = RunKind.REMOVE if wanted.removes else RunKind.REVOKE if wanted.revokes else RunKind.EXTEND
     address = address_of(target)
-    planned = make_plan(address, kind, selection, wanted, options=treated)
-    return replace(planned, database=database.read_identity(address))
+    return _to_keep(address, make_plan(address, kind, selection, wanted, options=treated))
 
 
 def plan_revocation(target: str | Address, selection: Selection) -> Plan:
@@ -177,7 +177,7 @@ def plan_to_undo(target: str | Address, run: int) -> Undo:
     check_run(run)
     address = address_of(target)
     found = undoing.plan_to_undo(address, run)
-    return replace(found, plan=replace(found.plan, database=database.read_identity(address)))
+    return replace(found, plan=_to_keep(address, found.plan))
 
 
 def apply(
@@ -203,8 +203,8 @@ def apply(
 
     Raises:
         RunFailed: the database failed in the middle; it has the run's number, and what had been changed stays.
-        Refused: a guard forbids it, the plan is of another database, another run is under way, or two people are
-            needed; nothing was changed.
+        Refused: a guard forbids it, the plan is of another database or older than a day, another run is under way, or
+            two people are needed; nothing was changed.
         JournalMissing: `install_journal` installs it.
         RunComplete: nothing is left of that run.
         UsageError: there is no such run, the plan is one of the journal's, which is named by its number, or `jobs` is
@@ -218,7 +218,7 @@ def apply(
     check_callable("on_event", on_event)
     if isinstance(plan, Plan):
         check_new(plan)
-        check_made_here(plan, address)
+        check_kept(plan, address, allow)
         refuse(guards(plan.notes), allow)
         return _begun(address, plan, reason, allow, jobs, on_event)
     check_run(plan)
@@ -235,7 +235,7 @@ def store(
     `names` keeps what its tokens are called now, too. The other arguments are as of `apply`.
 
     Raises:
-        Refused: a guard forbids it, or the plan is of another database.
+        Refused: a guard forbids it, or the plan is of another database, or older than a day.
         JournalMissing: `install_journal` installs it.
         UsageError: the plan has no tokens, or is stored already.
         TokensError: see `tokens.errors`.
@@ -247,7 +247,7 @@ def store(
         raise UsageError("The plan has no tokens, so there is nothing to store.")
     check_reason(reason)
     check_allow(allow, *CHANGES)
-    check_made_here(plan, address)
+    check_kept(plan, address, allow)
     refuse(guards(plan.notes), allow)
     with database.connect(address) as connection:
         return with_journal(
@@ -434,6 +434,11 @@ def _surveyed(backend: LocalBackend, target: str | Address, question: Question) 
         why = why_none(address_of(target), search)
         raise UsageError(one_message("There is no token of this name, id or account that can be rotated.", why or ""))
     return survey
+
+
+def _to_keep(address: Address, plan: Plan) -> Plan:
+    """The plan for a caller, who may keep it and look at other databases."""
+    return replace(plan, database=database.read_identity(address), made_at=datetime.now(UTC))
 
 
 def _begun(

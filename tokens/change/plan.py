@@ -4,7 +4,8 @@ import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from itertools import chain
 from operator import itemgetter
@@ -181,8 +182,8 @@ class Plan:
     changed. `memberships` and `notices` are how the run treats what belongs to them, None and False where there is
     nothing to do today, and `asked` what was asked for, where that may be more. `undoes` is the run whose old values
     are put back, and `stored` the run that the journal has it under where it was read from there. `release` is GitLab's
-    version, or what the database tells of it. `database` is the one of which it is, as `read_identity` has it, where a
-    caller from Python may keep the plan.
+    version, or what the database tells of it. Where a caller from Python may keep the plan, `database` is the one of
+    which it is, as `read_identity` has it, and `made_at` when it was made.
     """
 
     kind: RunKind
@@ -198,6 +199,7 @@ class Plan:
     stored: int | None = None
     release: str | None = None
     database: str | None = None
+    made_at: datetime | None = field(default=None, compare=False)
 
     @property
     def planned_in(self) -> int | None:
