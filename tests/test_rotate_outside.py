@@ -24,7 +24,7 @@ from tests.testbed.docker.engine import Engine
 from tests.testbed.docker.image import GITLAB_IMAGE, Container, hosted_container
 from tests.testbed.gitlab_api import LOOK_UP, GitLabApi, gitlab_api
 from tests.testbed.processes import process_list
-from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.program import AS_TYPED, GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tokens.address import Address
 from tokens.call import ARROW
@@ -388,7 +388,7 @@ def test_a_session_that_is_cut_while_a_token_is_made_leaves_none_behind(outside:
     assert "was lost" in said
     assert said.endswith("The token was not rotated.")
     (run,) = outside.container.rows("SELECT id FROM token_tasks.runs")
-    assert [step.partition(f": {GITLAB_TOKENS} ")[2] for step in steps] == [
+    assert [step.partition(f": {AS_TYPED} ")[2] for step in steps] == [
         f"history --target docker:rotating --run {run}",
         f"rotate --target docker:rotating --resume {run}",
     ]

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from tests.testbed.factories import (
     make_user,
 )
 from tests.testbed.journal import assert_that_the_chain_holds
-from tests.testbed.program import GITLAB_TOKENS
+from tests.testbed.program import AS_TYPED, GITLAB_TOKENS
 from tests.testbed.screen import Program
 from tests.testbed.servers import Alone
 from tokens.address import Address
@@ -106,9 +105,7 @@ class Instance:
 
     def way_back(self, run: int) -> str:
         """What a message about a run ends with, where `command` was typed."""
-        found = shutil.which("gitlab-tokens")
-        program = "gitlab-tokens" if found and os.path.samefile(found, GITLAB_TOKENS) else GITLAB_TOKENS
-        return f"→ to take it back: {program} undo --target {shlex.quote(url(self.address))} --run {run}"
+        return f"→ to take it back: {AS_TYPED} undo --target {shlex.quote(url(self.address))} --run {run}"
 
     def execute(self, *statements: str, **parameters: object) -> None:
         """Do something in the database."""

@@ -1,6 +1,7 @@
 """What a person types at a shell, as processes of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ BINARIES = Path(sys.executable).parent
 INV = str(BINARIES / "inv")
 
 GITLAB_TOKENS = str(BINARIES / "gitlab-tokens")
+
+FOUND = shutil.which("gitlab-tokens")
+
+AS_TYPED = "gitlab-tokens" if FOUND and os.path.samefile(FOUND, GITLAB_TOKENS) else GITLAB_TOKENS
+"""What a line to type begins with: the name alone is enough in a shell that finds it."""
 
 ASK = str(Path(__file__).with_name("ask.py"))
 
