@@ -155,7 +155,6 @@ class Nights:
         self.connection, self.release, self.days = connection, release, days
         self.happened = Happened()
         self.working = self.works(TODAY)
-        self.mailed: set[int] = set()
 
     def ids(self, statement: str, **values: Any) -> set[int]:
         return set(self.connection.execute(sa.text(statement), values).scalars())
@@ -184,8 +183,6 @@ class Nights:
             self.happened.lost.setdefault(token, night)
 
     def pass_by(self) -> Happened:
-        # As things are today.
-        self.mailed = self.ids(SOMEBODY_MAILED.format(mails_about_bots=self.release.mails_about_bots))
         for number in range(1, NIGHTS + 1):
             night = TODAY + timedelta(number)
             self.die(night, Effect.EXPIRES, self.works(night))
@@ -221,7 +218,10 @@ class Nights:
         self.note(TELL_EXPIRED.format(person=PERSON), night, "expired")
 
     def note(self, statement: str, night: date, name: str) -> None:
-        self.happened.notices |= {(token, night, name) for token in self.ids(statement, night=night) & self.mailed}
+        noted = self.ids(statement, night=night)
+        if noted:
+            mailed = self.ids(SOMEBODY_MAILED.format(mails_about_bots=self.release.mails_about_bots))
+            self.happened.notices |= {(token, night, name) for token in noted & mailed}
 
 
 @contextmanager
@@ -529,6 +529,25 @@ def test_mail_and_whom_it_goes_to_are_foreseen(simulate: Simulate) -> None:
     assert found == {"laptop": (["7d", "expired"], ["jo"]), "deploy": (["60d"], ["jo"]), "gone": ([], [])}
     blocked = json.loads(simulate("--block-user", "jo", "-o", "json").out)["tokens"]
     assert [(row["name"], row["told"]) for row in blocked if row["kind"] == "project"] == [("deploy", []), ("gone", [])]
+
+
+def test_no_mail_goes_to_somebody_whose_membership_has_ended_by_then(alone: Alone) -> None:
+    with alone.database() as address:
+        with make_engine(address).begin() as connection:
+            project, bot, jo = make_project(connection), make_user(connection, user_type=BOT), make_user(connection)
+            make_membership(connection, user_id=bot, project_id=project)
+            make_membership(connection, user_id=jo, project_id=project, expires_at=TODAY + timedelta(20))
+            make_membership(connection, user_id=jo, project_id=project, expires_at="4714-11-24 BC")
+            for days in (26, 27):  # seven days before is the night before that end, or that very night
+                make_token(connection, user_id=bot, name=str(days), expires_at=TODAY + timedelta(days))
+        with simulated(address, EVERYTHING, Scenario(60), release="19.2.1") as found:
+            told = {one.name: [name for _, name in one.notices] for one in found.tokens(None)}
+            assert told == {"26": ["30d", "7d"], "27": ["30d"]}
+            assert sum(one.tokens for one in found.notices) == 3
+        with make_engine(address).begin() as connection:
+            connection.execute(sa.text("DELETE FROM members WHERE expires_at > '2000-01-01'"))
+        with simulated(address, EVERYTHING, Scenario(60), release="19.2.1") as found:
+            assert found.notices == ()
 
 
 def test_whom_mail_goes_to_may_have_no_username(alone: Alone, capsys: pytest.CaptureFixture[str]) -> None:

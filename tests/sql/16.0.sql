@@ -3366,7 +3366,7 @@ WITH
       GROUP BY m.user_id
     ),
     attended AS MATERIALIZED (
-      SELECT u.id AS user_id
+      SELECT u.id AS user_id, people.until
       FROM public.users u
       CROSS JOIN LATERAL (
         SELECT m.source_type, m.source_id
@@ -3375,7 +3375,8 @@ WITH
         ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
-      WHERE u.user_type = 6 AND EXISTS (SELECT
+      CROSS JOIN LATERAL (
+        SELECT max(COALESCE(looking_after.expires_at, CAST('infinity' AS date))) AS until
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
@@ -3386,7 +3387,8 @@ WITH
         AND person.state = 'active'
         AND person.id NOT IN (-1)
         AND NOT false
-      )
+      ) people
+      WHERE u.user_type = 6 AND people.until > CAST($3 AS date)
     ),
     moments AS (
       SELECT
@@ -3439,19 +3441,19 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3465,19 +3467,19 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN t.expires_at
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3490,6 +3492,7 @@ WITH
       LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      LEFT JOIN attended ON attended.user_id = t.user_id
       WHERE TRUE
       OFFSET 0
     )
@@ -3796,7 +3799,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       GROUP BY m.user_id
     ),
     attended AS MATERIALIZED (
-      SELECT u.id AS user_id
+      SELECT u.id AS user_id, people.until
       FROM public.users u
       CROSS JOIN LATERAL (
         SELECT m.source_type, m.source_id
@@ -3805,7 +3808,8 @@ DECLARE "stream_2" CURSOR FOR WITH
         ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
-      WHERE u.user_type = 6 AND EXISTS (SELECT
+      CROSS JOIN LATERAL (
+        SELECT max(COALESCE(looking_after.expires_at, CAST('infinity' AS date))) AS until
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
@@ -3816,7 +3820,8 @@ DECLARE "stream_2" CURSOR FOR WITH
         AND person.state = 'active'
         AND person.id NOT IN (-1)
         AND NOT false
-      )
+      ) people
+      WHERE u.user_type = 6 AND people.until > CAST($3 AS date)
     ),
     moments AS (
       SELECT
@@ -3869,19 +3874,19 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3895,19 +3900,19 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN t.expires_at
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3920,6 +3925,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      LEFT JOIN attended ON attended.user_id = t.user_id
       WHERE TRUE
       OFFSET 0
     ),

@@ -3731,7 +3731,7 @@ WITH
       GROUP BY m.user_id
     ),
     attended AS MATERIALIZED (
-      SELECT u.id AS user_id
+      SELECT u.id AS user_id, people.until
       FROM public.users u
       CROSS JOIN LATERAL (
         SELECT m.source_type, m.source_id
@@ -3740,7 +3740,8 @@ WITH
         ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
-      WHERE u.user_type = 6 AND EXISTS (SELECT
+      CROSS JOIN LATERAL (
+        SELECT max(COALESCE(looking_after.expires_at, CAST('infinity' AS date))) AS until
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
@@ -3751,7 +3752,8 @@ WITH
         AND person.state = 'active'
         AND person.id NOT IN (-1)
         AND NOT false
-      )
+      ) people
+      WHERE u.user_type = 6 AND people.until > CAST($3 AS date)
     ),
     moments AS (
       SELECT
@@ -3804,19 +3806,19 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3830,19 +3832,19 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3856,19 +3858,19 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3882,19 +3884,19 @@ WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN t.expires_at
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -3907,6 +3909,7 @@ WITH
       LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      LEFT JOIN attended ON attended.user_id = t.user_id
       WHERE TRUE
       OFFSET 0
     )
@@ -4218,7 +4221,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       GROUP BY m.user_id
     ),
     attended AS MATERIALIZED (
-      SELECT u.id AS user_id
+      SELECT u.id AS user_id, people.until
       FROM public.users u
       CROSS JOIN LATERAL (
         SELECT m.source_type, m.source_id
@@ -4227,7 +4230,8 @@ DECLARE "stream_2" CURSOR FOR WITH
         ORDER BY m.source_type = 'Project' DESC, m.source_id
         LIMIT 1
       ) place
-      WHERE u.user_type = 6 AND EXISTS (SELECT
+      CROSS JOIN LATERAL (
+        SELECT max(COALESCE(looking_after.expires_at, CAST('infinity' AS date))) AS until
       FROM public.members looking_after
       JOIN public.users person ON person.id = looking_after.user_id
       WHERE looking_after.source_type = place.source_type
@@ -4238,7 +4242,8 @@ DECLARE "stream_2" CURSOR FOR WITH
         AND person.state = 'active'
         AND person.id NOT IN (-1)
         AND NOT false
-      )
+      ) people
+      WHERE u.user_type = 6 AND people.until > CAST($3 AS date)
     ),
     moments AS (
       SELECT
@@ -4291,19 +4296,19 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 60, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.sixty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 31 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -4317,19 +4322,19 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 30, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.thirty_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 8 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -4343,19 +4348,19 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN GREATEST(t.expires_at - 7, CAST($3 AS date) + 1)
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN (t.expire_notification_delivered IS NOT TRUE AND t.seven_days_notification_sent_at IS NULL) AND t.expires_at > CAST($3 AS date) + 0 AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -4369,19 +4374,19 @@ DECLARE "stream_2" CURSOR FOR WITH
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
           THEN t.expires_at
-        END <= CAST($4 AS date) THEN (GREATEST(CASE
+        END <= LEAST(CAST($4 AS date), attended.until - 1) THEN (GREATEST(CASE
           WHEN t.after_expiry_notification_delivered IS NOT TRUE AND COALESCE(u.user_type, 0) = 0 AND t.expires_at > CAST($3 AS date) AND (
             t.revoked IS FALSE
             AND NOT t.impersonation
             AND NOT (t.expires_at IS NULL OR t.expires_at > CAST($3 AS date) + CAST($7 AS integer))
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )
@@ -4394,6 +4399,7 @@ DECLARE "stream_2" CURSOR FOR WITH
       LEFT JOIN ended_plain ON ended_plain.user_id = t.user_id
       LEFT JOIN cleaned_changed ON cleaned_changed.user_id = t.user_id AND u.user_type = 6
       LEFT JOIN ended_changed ON ended_changed.user_id = t.user_id
+      LEFT JOIN attended ON attended.user_id = t.user_id
       WHERE TRUE
       OFFSET 0
     ),

@@ -69,10 +69,11 @@ MOMENTS = """
       OFFSET 0
     )"""
 
-# The bots about whose tokens anybody is mailed, found once: there are far fewer of them than tokens.
+# The bots about whose tokens anybody is mailed, found once: there are far fewer of them than tokens; and the night in
+# which the last of these people's memberships ends.
 ATTENDED = f"""
     attended AS MATERIALIZED (
-      SELECT u.id AS user_id
+      SELECT u.id AS user_id, people.until
       FROM public.users u
       CROSS JOIN LATERAL (
         SELECT m.source_type, m.source_id
@@ -81,8 +82,10 @@ ATTENDED = f"""
         ORDER BY {FIRST_PLACE}
         LIMIT 1
       ) place
-      WHERE u.user_type = 6 AND EXISTS (SELECT{{told}}
-      )
+      CROSS JOIN LATERAL (
+        SELECT max(COALESCE(looking_after.expires_at, CAST('infinity' AS date))) AS until{{told}}
+      ) people
+      WHERE u.user_type = 6 AND people.until > {{today}}
     )"""  # noqa: S608 - a constant
 
 MAILED = """(
@@ -91,7 +94,7 @@ MAILED = """(
             AND NOT {beyond}
             AND CASE
               WHEN COALESCE(u.user_type, 0) = 0 THEN u.state = 'active'{but_blocked}
-              WHEN u.user_type = 6 THEN t.user_id IN (SELECT attended.user_id FROM attended)
+              WHEN u.user_type = 6 THEN attended.until IS NOT NULL
               ELSE false
             END
           )"""
@@ -439,7 +442,9 @@ class Nights:
         """The beginning of every statement: what happens to each token of the selection."""
         ctes = [*(cte for world in self.worlds for cte in (CLEANED.format(world=world), self._ended(world)))]
         if notices:
-            ctes.append(ATTENDED.format(is_removed=self.resolved.is_removed("m.id"), told=self._told))
+            ctes.append(
+                ATTENDED.format(is_removed=self.resolved.is_removed("m.id"), told=self._told, today=SIMULATED_TODAY)
+            )
         return "WITH" + ",".join([*ctes, self._moments(notices=notices), *parts])
 
     def _with_events(self, *more: str, notices: bool = False) -> str:
@@ -474,13 +479,15 @@ class Nights:
                 )
             ]
         if notices:
-            sent = ", ".join(self._at("changed", (Effect.NOTICE,)))
+            sent = ", ".join(self._at("changed", (Effect.NOTICE,), last=f"LEAST({LAST}, attended.until - 1)"))
             columns.append(f"CAST(ARRAY[{sent}] AS integer[]) AS notices")
         joins = [
             f"LEFT JOIN {name}_{world} ON {name}_{world}.user_id = t.user_id{of_bots}"
             for world in self.worlds
             for name, of_bots in (("cleaned", " AND u.user_type = 6"), ("ended", ""))
         ]
+        if notices:
+            joins.append("LEFT JOIN attended ON attended.user_id = t.user_id")
         return MOMENTS.format(
             works=LET_IN.format(today=SIMULATED_TODAY),
             columns=",\n        ".join(columns),
@@ -492,11 +499,11 @@ class Nights:
         found = self._at(world, effects)
         return f"LEAST({', '.join(found)})" if found else "CAST(NULL AS integer)"
 
-    def _at(self, world: str, effects: Sequence[Effect]) -> list[str]:
-        """When each of the rules with these effects applies."""
+    def _at(self, world: str, effects: Sequence[Effect], last: str = LAST) -> list[str]:
+        """When each of the rules with these effects applies, until `last`."""
         subject = self._subject(world)
         return [
-            AT.format(first=first_day(rule, subject, self.schema), number=number, today=SIMULATED_TODAY, last=LAST)
+            AT.format(first=first_day(rule, subject, self.schema), number=number, today=SIMULATED_TODAY, last=last)
             for number, rule in in_force(self.release)
             if rule.effect in effects
         ]
