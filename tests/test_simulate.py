@@ -499,6 +499,30 @@ def test_it_says_what_dies_because_of_a_decision_and_what_dies_anyway(simulate: 
     assert (rows["ci"]["effect"], rows["ci"]["night"]) == ("revoked", str(TODAY))
 
 
+def test_a_maximum_that_is_the_old_one_revokes_nothing(alone: Alone) -> None:
+    with alone.database() as address:
+        with make_engine(address).begin() as connection:
+            make_settings(connection, max_personal_access_token_lifetime=90)
+            make_token(connection)
+        with simulated(address, EVERYTHING, Scenario(60, max_lifetime=90)) as found:
+            assert (found.dies(), found.counts) == (0, ())
+            assert found.notes[0] == (
+                "The maximum lifetime is 90 days already: GitLab revokes what is beyond it only when it changes."
+            )
+        with simulated(address, EVERYTHING, Scenario(60, max_lifetime=91)) as found:
+            assert found.dies(Difference.CHANGE) == 1
+
+
+def test_where_access_tokens_are_disabled_a_note_says_that_none_works(alone: Alone) -> None:
+    with alone.database() as address:
+        with make_engine(address).begin() as connection:
+            make_settings(connection, disable_personal_access_tokens=True)
+            make_token(connection, expires_at=TODAY + timedelta(3))
+        with simulated(address, EVERYTHING, Scenario(60)) as found:
+            assert found.dies() == 1
+            assert found.notes[0].startswith("Access tokens are disabled, so none works now.")
+
+
 def test_a_new_maximum_revokes_tokens_of_inactive_owners_which_are_dead_already(
     alone: Alone, capsys: pytest.CaptureFixture[str]
 ) -> None:

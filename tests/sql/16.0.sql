@@ -483,7 +483,7 @@ SELECT
     ORDER BY id DESC
     LIMIT 1;
 
--- doctor, breakdown, report, rotate
+-- doctor, breakdown, report, simulate, rotate
 SELECT
       COALESCE(disable_personal_access_tokens, false) AS disabled
     FROM public.application_settings

@@ -488,7 +488,7 @@ SELECT
     ORDER BY id DESC
     LIMIT 1;
 
--- doctor, list, breakdown, report, whose, rotate
+-- doctor, list, breakdown, report, simulate, whose, rotate
 SELECT
       COALESCE(disable_personal_access_tokens, false) AS disabled,
       CASE

@@ -120,13 +120,15 @@ class Scenario:
 class Resolved:
     """A scenario in ids. `notes` are sentences about what it does and does not do here.
 
-    `removed_user` is who loses access with `removed_members`; None where another membership keeps it.
+    `removed_user` is who loses access with `removed_members`; None where another membership keeps it. `maximum` is the
+    new maximum lifetime, None where it does not change: GitLab revokes nothing then.
     """
 
     scenario: Scenario
     blocked: tuple[int, ...] = ()
     removed_user: int | None = None
     removed_members: tuple[int, ...] = ()
+    maximum: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -136,7 +138,7 @@ class Resolved:
             "simulated_blocked": array_literal(self.blocked),
             "simulated_removed_user": self.removed_user,
             "simulated_removed_members": array_literal(self.removed_members),
-            "simulated_maximum": self.scenario.max_lifetime,
+            "simulated_maximum": self.maximum,
             "simulated_granular_after": self.scenario.granular_after and str(self.scenario.granular_after),
         }
 
@@ -156,7 +158,7 @@ class Resolved:
 
     @property
     def beyond_sql(self) -> str:
-        if self.scenario.max_lifetime is None:
+        if self.maximum is None:
             return "false"
         return f"(t.expires_at IS NULL OR t.expires_at > {SIMULATED_TODAY} + CAST(%(simulated_maximum)s AS integer))"
 
@@ -171,6 +173,7 @@ def resolve(
     """
     _check_settings(schema, scenario, clean_up)
     notes = list(_notes(scenario, policy))
+    maximum = None if scenario.max_lifetime == policy.maximum_lifetime else scenario.max_lifetime
     blocked = []
     if scenario.block_users:
         check_names(connection, schema, _selection(users=scenario.block_users))
@@ -180,7 +183,7 @@ def resolve(
             else:
                 notes.append(f"{row.username} is {row.state or 'in no state'} already: these tokens do not work today.")
     if scenario.remove_member is None:
-        return Resolved(scenario, tuple(blocked), notes=tuple(notes))
+        return Resolved(scenario, tuple(blocked), maximum=maximum, notes=tuple(notes))
     path = scenario.project or scenario.group or ""
     place = _selection(
         projects=(scenario.project,) if scenario.project else (), groups=(scenario.group,) if scenario.group else ()
@@ -201,7 +204,7 @@ def resolve(
     else:
         notes.append(f"What {user.username} reaches in {path} by an invited group is not looked at.")
     loses = user.id if inherited is None else None
-    return Resolved(scenario, tuple(blocked), loses, tuple(row.id for row in members), tuple(notes))
+    return Resolved(scenario, tuple(blocked), loses, tuple(row.id for row in members), maximum, tuple(notes))
 
 
 def _selection(
@@ -243,7 +246,12 @@ def _check_settings(schema: Schema, scenario: Scenario, clean_up: CleanUp | None
 
 
 def _notes(scenario: Scenario, policy: Policy) -> Iterator[str]:
-    if scenario.max_lifetime is not None:
+    if scenario.max_lifetime is not None and scenario.max_lifetime == policy.maximum_lifetime:
+        yield (
+            f"The maximum lifetime is {counted(scenario.max_lifetime, 'day')} already: GitLab revokes what is beyond "
+            "it only when it changes."
+        )
+    elif scenario.max_lifetime is not None:
         yield (
             "GitLab revokes tokens beyond the maximum three hours after it is set (GitLab Ultimate alone): without a "
             f"date, or later than {policy.today + scenario.max_lifetime}. It counts as today. A revoked token has no "

@@ -19,7 +19,7 @@ from tokens.gitlab.kind import Kind
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.release import least_of, read_release
 from tokens.gitlab.rules import BY_NUMBER, ENDS, Rule
-from tokens.gitlab.settings import Policy, read_policy
+from tokens.gitlab.settings import Policy, Rules, read_policy, read_rules
 from tokens.inventory.forecast import Owner, OwnerType
 from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.nights import RULES_A_DAY, WITHOUT_TOKENS, Nights
@@ -211,6 +211,7 @@ def simulated(
         notes = (
             *resolved.notes,
             *asked.notes_on_replacing(),
+            *_notes_on_settings(read_rules(connection, schema)),
             *_notes_on_release(rule, policy, scenario),
             *notes_on_selection(connection, schema, selection, nothing=not counts),
         )
@@ -226,6 +227,11 @@ def simulated(
             None if usage is None else asked.in_use(),
             asked,
         )
+
+
+def _notes_on_settings(rules: Rules) -> Iterator[str]:
+    if rules.disabled:
+        yield "Access tokens are disabled, so none works now. They count here as if they were enabled."
 
 
 def _notes_on_release(rule: CleanUp | None, policy: Policy, scenario: Scenario) -> Iterator[str]:
