@@ -523,6 +523,19 @@ def test_where_access_tokens_are_disabled_a_note_says_that_none_works(alone: Alo
             assert found.notes[0].startswith("Access tokens are disabled, so none works now.")
 
 
+def test_a_bot_is_removed_from_nowhere(alone: Alone) -> None:
+    with alone.database() as address:
+        with make_engine(address).begin() as connection:
+            bot = make_user(connection, username="project_1_bot", user_type=BOT)
+            make_membership(connection, user_id=bot, group_id=make_group(connection, path="platform"))
+        scenario = Scenario(60, remove_member="project_1_bot", group="platform")
+        with (
+            pytest.raises(UsageError, match="project_1_bot is a bot of a project or group, and GitLab removes no bot"),
+            simulated(address, EVERYTHING, scenario),
+        ):
+            pass
+
+
 def test_a_new_maximum_revokes_tokens_of_inactive_owners_which_are_dead_already(
     alone: Alone, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from tokens.counts import counted
 from tokens.database import Connection, array_literal
 from tokens.errors import UsageError
 from tokens.gitlab.inactive_bots import CleanUp
+from tokens.gitlab.kind import PROJECT_BOT
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.selection import EVERYTHING, Selection
@@ -169,7 +170,8 @@ def resolve(
     """The scenario on this instance.
 
     Raises:
-        UsageError: this release has no such setting, or there is no such user, place or membership.
+        UsageError: this release has no such setting, there is no such user, place or membership, or GitLab
+            removes nobody like that.
     """
     _check_settings(schema, scenario, clean_up)
     notes = list(_notes(scenario, policy))
@@ -191,6 +193,11 @@ def resolve(
     check_names(connection, schema, _selection(users=(scenario.remove_member,)))
     check_names(connection, schema, place)
     user = connection.row(USERS, names=[scenario.remove_member])
+    if user.user_type == PROJECT_BOT:
+        raise UsageError(
+            f"{user.username} is a bot of a project or group, and GitLab removes no bot from there: its tokens can be "
+            "revoked."
+        )
     places = place.places(schema)
     members = connection.rows(MEMBERSHIPS.format(places=places.sql), user_id=user.id, **places.parameters)
     if not members:
