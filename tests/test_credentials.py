@@ -428,6 +428,25 @@ def test_never_of_deploy_tokens_is_the_year_3000(world: World, gitlab_database: 
 
 
 @on_the_newest
+def test_a_membership_may_end_when_no_moment_is_any_more(
+    gitlab_database: Address, world: World, show: Callable[..., str]
+) -> None:
+    project = make_project(world.connection)
+    for name, end in (("far", "5874897-12-31"), ("never", "infinity"), ("long-ago", "4714-11-24 BC")):
+        bot = make_user(world.connection, username=name, user_type=6)
+        make_membership(world.connection, user_id=bot, project_id=project, expires_at=end)
+    world.connection.commit()
+    kinds = Selection((), kinds=frozenset(), others=frozenset({OtherKind.MEMBERSHIP}), states=EVERY_STATE)
+    ends = dict(found(gitlab_database, kinds, "name", "expires_at"))
+    assert {name: ends[name] for name in ("far", "never", "long-ago")} == {
+        "far": "infinity",
+        "never": "infinity",
+        "long-ago": "4714-11-24 BC",
+    }
+    show("report")
+
+
+@on_the_newest
 def test_what_ends_later_today_is_within_a_period_and_alarms(
     gitlab_database: Address, world: World, show: Callable[..., str]
 ) -> None:

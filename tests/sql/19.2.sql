@@ -3404,7 +3404,10 @@ SELECT
     FROM public.members t
     CROSS JOIN LATERAL (
       SELECT
-        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(CASE
+          WHEN t.expires_at < CAST('200000-01-01' AS date) THEN t.expires_at
+          WHEN t.expires_at IS NOT NULL THEN CAST('infinity' AS date)
+        END AS timestamptz) AS ends_at,
         CAST(NULL AS timestamptz) AS used_at,
         array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Project' THEN t.source_id END AS bigint)], NULL) AS projects,
         array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Namespace' THEN t.source_id END AS bigint)], NULL) AS groups
@@ -7990,7 +7993,10 @@ DECLARE "stream_2" CURSOR FOR
     FROM public.members t
     CROSS JOIN LATERAL (
       SELECT
-        CAST(t.expires_at AS timestamptz) AS ends_at,
+        CAST(CASE
+          WHEN t.expires_at < CAST('200000-01-01' AS date) THEN t.expires_at
+          WHEN t.expires_at IS NOT NULL THEN CAST('infinity' AS date)
+        END AS timestamptz) AS ends_at,
         CAST(NULL AS timestamptz) AS used_at,
         array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Project' THEN t.source_id END AS bigint)], NULL) AS projects,
         array_remove(ARRAY[CAST(CASE WHEN t.source_type = 'Namespace' THEN t.source_id END AS bigint)], NULL) AS groups

@@ -136,11 +136,15 @@ CREDENTIALS = (
         sealed="token_encrypted",
     ),
     # GitLab deletes the bot with its membership. Those of people and service accounts are left to GitLab's own pages.
+    # A date may be later than any moment that PostgreSQL has.
     Credential(
         OtherKind.MEMBERSHIP,
         "members",
         name="(SELECT l.username FROM public.users l WHERE l.id = t.user_id)",
-        expires="t.expires_at",
+        expires="""CASE
+          WHEN t.expires_at < CAST('200000-01-01' AS date) THEN t.expires_at
+          WHEN t.expires_at IS NOT NULL THEN CAST('infinity' AS date)
+        END""",
         only="""t.requested_at IS NULL
       AND EXISTS (SELECT FROM public.users l WHERE l.id = t.user_id AND l.user_type = 6)""",
         user="t.user_id",
