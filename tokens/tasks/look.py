@@ -514,6 +514,10 @@ def simulate() -> None:
     reads in one read-only transaction, also on a standby. Its rules, with their
     sources, are in tokens/gitlab/rules.py.
 
+    Three things are not looked at. GitLab deletes bots along with a project or
+    group that waits for its deletion. It may deactivate dormant users. It keeps
+    the last Owner of a group as a member, whatever the membership's date.
+
     Examples:
 
         gitlab-tokens simulate
