@@ -338,7 +338,7 @@ def test_a_token_says_what_is_the_matter_with_it(gitlab_database: Address, show:
     assert found[made["membership-ends-first"]]["told"] == ["boss"]
 
 
-def test_a_legacy_token_is_marked_where_people_may_make_no_other(gitlab_database: Address, show: List) -> None:
+def test_a_legacy_token_is_marked_where_its_owner_may_make_no_other(gitlab_database: Address, show: List) -> None:
     def legacy(after: date) -> list[int]:
         rule = {"enforce_granular_tokens": True, "granular_tokens_enforced_after": str(after)}
         with make_engine(gitlab_database).begin() as connection:
@@ -351,13 +351,17 @@ def test_a_legacy_token_is_marked_where_people_may_make_no_other(gitlab_database
         old = make_token(connection, user_id=person)
         make_token(connection, user_id=person, granular=True)
         make_token(connection, user_id=person, revoked=True)
-        make_token(connection, user_id=account)
+        of_account = make_token(connection, user_id=account)
         foreign_key = "ALTER TABLE personal_access_tokens DROP CONSTRAINT fk_personal_access_tokens_user_id"
         connection.exec_driver_sql(foreign_key)
         make_token(connection, user_id=555)  # nobody's
         # GitLab gives a person's impersonation token no successor either.
         impersonation = make_token(connection, user_id=person, impersonation=True)
     assert legacy(TODAY + timedelta(1)) == []
+    assert legacy(TODAY) == [old, of_account, impersonation]
+    # Since then it is people's tokens alone.
+    with make_engine(gitlab_database).begin() as connection:
+        connection.exec_driver_sql("INSERT INTO schema_migrations (version) VALUES ('20261201000000')")
     assert legacy(TODAY) == [old, impersonation]
 
 

@@ -553,7 +553,7 @@ def test_a_new_maximum_revokes_tokens_of_inactive_owners_which_are_dead_already(
                 for name, worked in (("mo", True), ("jo", False))
             }
             assert found.dies() == 1
-            assert "1 of these tokens is a person's" in " ".join(found.notes)
+            assert "1 of these tokens is not fine-grained, and no other like it" in " ".join(found.notes)
             assert [numbers["revoked"] for numbers in view.by_night(found).values()] == [1]
             assert "revoked (dead)" in "\n".join(view.screen(found, "token", None, None))
         assert typed("simulate", "--target", url(address), "--max-lifetime", "30d", "-o", "ics") == 0
@@ -640,7 +640,9 @@ def test_a_decision_may_keep_bots_and_leave_people_without_successors(simulate: 
     said = simulate("--clean-up-days", "never", "--nights", "1y")
     assert "inactive bots are never deleted" in said.out
     notes = json.loads(simulate("--granular-after", "today", "-o", "json").out)["notes"]
-    assert notes[1] == "1 of these tokens is a person's, and no other like it can be made when it stops working."
+    assert (
+        notes[1] == "2 of these tokens are not fine-grained, and no other like them can be made when they stop working."
+    )
 
 
 def test_with_a_log_the_tokens_that_are_used_come_first(simulate: Simulate, tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ BEYOND_MAXIMUM = f"""COALESCE(t.expires_at, CAST('infinity' AS date)) > {TODAY} 
     LIMIT 1
   )"""  # noqa: S608 - a constant
 
-# GitLab 18.11 and later; behind the feature flag granular_personal_access_tokens_enforcement, which is not asked for.
+# GitLab 18.11 and later; behind the feature flags granular_personal_access_tokens and
+# granular_personal_access_tokens_enforcement, which are on since 19.2 and are not asked for. A top-level group has the
+# same setting, which GitLab.com alone obeys: there, such tokens no longer reach the group's projects.
 GRANULAR_AFTER = f"""CASE
         WHEN (personal_access_token_settings ->> 'enforce_granular_tokens')::boolean
         THEN COALESCE((personal_access_token_settings ->> 'granular_tokens_enforced_after')::date, {TODAY})::text
@@ -130,14 +132,24 @@ def read_policy(connection: Connection, schema: Schema) -> Policy:
 class Rules:
     """Which tokens the instance's settings let nobody use, or nobody make.
 
-    `disabled` is whether no access token of any kind authenticates. From the day of `granular_after` on people can make
-    fine-grained tokens alone, while older ones go on working; None where they can make others, too. `granular_only` is
-    whether that day has come.
+    `disabled` is whether no access token of any kind authenticates. From the day of `granular_after` on GitLab makes
+    and rotates fine-grained tokens alone, while older ones go on working; None where it makes others, too.
+    `granular_only` is whether that day has come.
     """
 
     disabled: bool = False
     granular_after: ExpirationDate | None = None
     granular_only: bool = False
+
+
+def is_refused_another(release: tuple[int, int] | None) -> str:
+    """SQL: whether it takes a fine-grained token to replace a token `t` of `u` once those alone are made.
+
+    Since GitLab 19.5 that is so of people, before it of bots and service accounts, too (gitlab-org/gitlab!257280; its
+    release is known by its date alone). `release` is the least that it can be, None where nothing is known of it.
+    """
+    of_persons = " AND COALESCE(u.user_type, 0) = 0" if release is not None and release >= (19, 5) else ""
+    return f"NOT t.granular AND u.id IS NOT NULL{of_persons}"
 
 
 def read_rules(connection: Connection, schema: Schema) -> Rules:

@@ -14,7 +14,7 @@ from tokens.gitlab.kind import STATE_EXPRESSION, kind_expression
 from tokens.gitlab.ownership import FIRST_PLACE, PLACE, owner_shown, told, username_shown
 from tokens.gitlab.rules import BY_NUMBER, ENDS, LET_IN, Effect, Subject, first_day, in_force
 from tokens.gitlab.schema import Schema
-from tokens.gitlab.settings import Policy
+from tokens.gitlab.settings import Policy, is_refused_another
 from tokens.inventory.scenario import SIMULATED_TODAY, Resolved
 from tokens.selection import EVERYTHING, Selection
 from tokens.usage.reading import Usage
@@ -277,8 +277,8 @@ MEMBERSHIPS = """
     GROUP BY 1
 """
 
-# A token of a person that is not fine-grained, and ends when nobody can make another like it. GitLab refuses to rotate
-# an impersonation token then, too, but an administrator can create another.
+# A token that is not fine-grained, and ends when nobody can make another like it. GitLab refuses to rotate an
+# impersonation token then, too, but an administrator can create another.
 IRREPLACEABLE = """
     SELECT count(*) AS tokens
     FROM lives
@@ -286,9 +286,8 @@ IRREPLACEABLE = """
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE lives.works
       AND lives.dies_changed / 32 >= CAST(%(simulated_granular_after)s AS date) - {today}
-      AND NOT t.granular
+      AND {is_refused_another}
       AND NOT t.impersonation
-      AND COALESCE(u.user_type, 0) = 0
 """
 
 WITHOUT_TOKENS = """
@@ -400,8 +399,9 @@ class Nights:
         )
 
     def irreplaceable(self) -> str:
-        """How many people's tokens end when no other like them can be made."""
-        return self._with(LIVES) + IRREPLACEABLE.format(today=SIMULATED_TODAY)
+        """How many tokens end when no other like them can be made."""
+        refused = is_refused_another(self.release)
+        return self._with(LIVES) + IRREPLACEABLE.format(today=SIMULATED_TODAY, is_refused_another=refused)
 
     def values(self, statement: str, first: int | None = None) -> Mapping[str, object]:
         """The parameters that a statement asks for; `first` is how many rows it returns, None for all."""

@@ -145,10 +145,10 @@ def _on_beyond(beyond: Mapping[Kind, int]) -> Fact:
 
 def _on_legacy(rules: Rules, today: ExpirationDate) -> str:
     if rules.granular_after is None:
-        return "people can make them beside fine-grained ones"
+        return "they can be made beside fine-grained ones"
     since = "since" if rules.granular_only else "from"
     day = rules.granular_after.beside(today)
-    return f"{since} {day} people can make fine-grained tokens alone; older ones go on working"
+    return f"{since} {day} only fine-grained tokens can be made; older ones go on working"
 
 
 def _on_inactive_bots(policy: Policy, rule: CleanUp | None) -> Fact:

@@ -57,7 +57,7 @@ class Scenario:
         clean_up_days: after how many days inactive bots are deleted.
         keeps_bots: whether they are never deleted.
         disable: whether access tokens are disabled.
-        granular_after: from which day people can make fine-grained tokens alone.
+        granular_after: from which day on only fine-grained tokens can be made.
         block_users: usernames of those who are blocked.
         remove_member: the username of a member who is removed from `project` or `group`.
     """
@@ -110,7 +110,7 @@ class Scenario:
         if self.disable:
             yield "access tokens are disabled"
         if self.granular_after is not None:
-            yield f"people can make fine-grained tokens alone from {self.granular_after} on"
+            yield f"only fine-grained tokens can be made from {self.granular_after} on"
         if self.block_users:
             yield f"{', '.join(self.block_users)} {'is' if len(self.block_users) == 1 else 'are'} blocked"
         if self.remove_member is not None:
@@ -275,7 +275,8 @@ def _notes(scenario: Scenario, policy: Policy) -> Iterator[str]:
         )
     if scenario.granular_after is not None:
         yield (
-            "Tokens that are not fine-grained work on, but GitLab lets people replace them by fine-grained ones alone."
+            "Tokens that are not fine-grained work on, but GitLab replaces them by fine-grained ones alone. Before "
+            "GitLab 19.5 that goes for bots and service accounts, too."
         )
     if scenario.disable:
         yield "Feed tokens do not work either while access tokens are disabled. To enable them again brings all back."

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokens import database
 from tokens.address import Address
-from tokens.counts import counted
+from tokens.counts import counted, them
 from tokens.database import Connection
 from tokens.gitlab import preflight
 from tokens.gitlab.expiration import ExpirationDate
@@ -328,8 +328,10 @@ class _Asked:
         if self.nights.resolved.scenario.granular_after is None:
             return
         number = self._row(self.nights.irreplaceable()).tokens
-        people = counted(number, "of these tokens is a person's", "of these tokens are people's")
-        yield f"{people}, and no other like it can be made when it stops working."
+        yield (
+            f"{counted(number, 'of these tokens is', 'of these tokens are')} not fine-grained, and no other like "
+            f"{them(number)} can be made when {'it stops' if number == 1 else 'they stop'} working."
+        )
 
     def _row(self, statement: str) -> Any:
         return self.connection.row(statement, **self.nights.values(statement))

@@ -15,7 +15,7 @@ from tokens.gitlab.membership import FIRST_END, ends_before
 from tokens.gitlab.ownership import PLACE, nobody_told, owner_shown, told, username_shown
 from tokens.gitlab.rules import OWNER_ACTIVE, without_notice
 from tokens.gitlab.schema import LAST_USED_IPS, TOKENS, Schema
-from tokens.gitlab.settings import beyond_maximum, read_rules
+from tokens.gitlab.settings import beyond_maximum, is_refused_another, read_rules
 from tokens.gitlab.succession import read_succession
 from tokens.inventory.logged import CALLS_A_DAY, IS_TRIED, LOGGED, REFUSED
 
@@ -26,7 +26,6 @@ ADDRESSES = """ARRAY(
         ORDER BY used.id
       )"""
 
-IS_PERSONS = "u.id IS NOT NULL AND COALESCE(u.user_type, 0) = 0"
 
 MEMBERSHIP_ENDS = f"CASE WHEN u.user_type = 6 THEN {FIRST_END.format(bot='u.id')} END"
 
@@ -194,7 +193,6 @@ def flags(
     has_log: bool = False,
 ) -> Condition:
     """An array of the flags that a token has, in the order of FLAG_NAMES; `release` is as for `expressions`."""
-    # GitLab lets people replace a legacy token by a fine-grained one alone.
     granular_only = schema.has(TOKENS, "granular") and read_rules(connection, schema).granular_only
     migrated = dated_by(read_background_migration(connection, schema))
     succession = read_succession(connection, schema)
@@ -210,7 +208,7 @@ def flags(
         "successor-works": f"NOT {WORKS} AND {replaced}",
         "nobody-warned": f"{WORKS} AND {OWNER_ACTIVE} AND {stops} AND ({unannounced} OR {nobody_told(release)})",
         "warned": f"{WORKS} AND {notices.any_set(schema)}",
-        "legacy": f"{WORKS} AND NOT t.granular AND {IS_PERSONS}" if granular_only else "false",
+        "legacy": f"{WORKS} AND {is_refused_another(release)}" if granular_only else "false",
         "migration-date": f"t.revoked IS NOT TRUE AND {migrated.sql}",
         "owner-inactive": "u.state IS DISTINCT FROM 'active'",
         "failed-tries": IS_TRIED if has_log else "false",

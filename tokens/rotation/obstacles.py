@@ -133,6 +133,7 @@ def _against_the_owner(standing: Standing, rules: Rules, *, allow_personal: bool
             f"{standing} does not work and neither would its successor, because the account is "
             f"{standing.state or 'without a state'}: activate the account first, or leave the token out."
         )
+    # GitLab before 19.5 does not rotate those of bots and service accounts either, but it lets such a successor work.
     if rules.granular_only and is_human and not standing.granular:
         yield (
             f"{standing} is not fine-grained, and this instance allows people no other new tokens "

@@ -461,7 +461,7 @@ SIMULATED = argument(
         value=Value("DAYS", "a number of days, or never", "7"),
     ),
     Option("disable", "If access tokens were disabled.", False),
-    Option("granular_after", "If people could make fine-grained tokens alone from this day on.", value=values.DAY),
+    Option("granular_after", "If only fine-grained tokens could be made from this day on.", value=values.DAY),
     Option("block_user", "If the user with this username, or URL, were blocked.", several=True, value=values.USERNAME),
     Option(
         "remove_member",
