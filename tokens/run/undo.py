@@ -64,39 +64,60 @@ COUNT_PUT_BACK = """
 # Of a rotation there is more to know than dates.
 ROTATION = "SELECT FROM token_tasks.runs WHERE id = %(run)s AND kind = 'rotate'"
 
-# The tokens that an undo changes, each with the date that it had.
-CHANGED_TOKENS = f"""public.personal_access_tokens t
-      JOIN (
+# The tokens of a run that are as it left them.
+AS_CHANGED = f"""public.personal_access_tokens t
+      JOIN ({{changed}}
+      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
+        AND t.{IS_PLANNED_ONE}"""
+
+# Those that an undo changes, each with the date that it had.
+CHANGED_TOKENS = AS_CHANGED.format(
+    changed="""
         SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
         FROM token_tasks.chunks c
         CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
         WHERE c.run_id = %(undone_run)s
           AND c.done_at IS NOT NULL
-          AND one.id <> ALL (COALESCE(c.left_alone, '{{}}') || COALESCE(c.locked, '{{}}'))
-      ) changed ON changed.id = t.id AND changed.new_expires_at IS NOT DISTINCT FROM t.expires_at
-        AND t.{IS_PLANNED_ONE}"""  # noqa: S608 - a constant
+          AND one.id <> ALL (COALESCE(c.left_alone, '{}') || COALESCE(c.locked, '{}'))"""
+)
+
+# The same for a stored undo, by its own chunks, whose dates are the other way round. The server cannot know how many
+# tokens are in arrays, so two such lists must not meet in a join: it may go through one of them for each of the other.
+STORED_CHANGED_TOKENS = AS_CHANGED.format(
+    changed="""
+        SELECT c.position, one.id, c.new_expires_at AS old_expires_at, c.old_expires_at AS new_expires_at
+        FROM token_tasks.chunks c
+        CROSS JOIN LATERAL unnest(c.token_ids) AS one (id)
+        WHERE c.run_id = %(stored_run)s AND c.done_at IS NULL"""
+)
 
 OLD_DATE = Condition("changed.old_expires_at", {})
 """The date that each gets back."""
 
 # The tokens that an undo brings back, each with what it was before.
-REVOKED_TOKENS = f"""public.personal_access_tokens t
+AS_REVOKED_BEFORE = f"""public.personal_access_tokens t
       JOIN (
         SELECT kept.id, kept.revoked, kept.updated_at, n.revoked_at, c.old_expires_at
         FROM token_tasks.revocations n
-        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position
+        JOIN token_tasks.chunks c ON c.run_id = n.run_id AND c.position = n.position{{planned}}
         CROSS JOIN LATERAL unnest(n.token_ids, n.revoked, n.updated_at) AS kept (id, revoked, updated_at)
-        WHERE n.run_id = %(undone_run)s
+        WHERE n.run_id = %(undone_run)s{{of_planned}}
         OFFSET 0 -- each array is taken apart once
       ) n ON n.id = t.id AND {AS_REVOKED}"""  # noqa: S608 - a constant
 
-# Of those the ones that a stored undo is about.
-PLANNED = """
-      JOIN (
-        SELECT unnest(c.token_ids) AS id
-        FROM token_tasks.chunks c
-        WHERE c.run_id = %(stored_run)s AND c.done_at IS NULL
-      ) planned ON planned.id = t.id"""
+REVOKED_TOKENS = AS_REVOKED_BEFORE.format(planned="", of_planned="")
+
+# Of those the ones that a stored undo is about: its chunks are where the run's are.
+STORED_REVOKED_TOKENS = AS_REVOKED_BEFORE.format(
+    planned="""
+        JOIN (
+          SELECT u.position, u.token_ids || '{}' AS token_ids
+          FROM token_tasks.chunks u
+          WHERE u.run_id = %(stored_run)s AND u.done_at IS NULL
+          OFFSET 0 -- each array is unpacked once
+        ) planned ON planned.position = n.position""",
+    of_planned=" AND kept.id = ANY (planned.token_ids)",
+)
 
 # Those of them that it will leave alone, since they are not as the run left them.
 NOT_AS_REVOKED = f"""
@@ -105,7 +126,7 @@ NOT_AS_REVOKED = f"""
     WHERE c.run_id = %(stored_run)s AND c.done_at IS NULL
     EXCEPT
     SELECT t.id
-    FROM {REVOKED_TOKENS}{PLANNED}
+    FROM {STORED_REVOKED_TOKENS}
     ORDER BY id
 """  # noqa: S608 - a constant
 
@@ -306,13 +327,13 @@ def known_of_stored_undo(
     if stored.state is not RunState.PLANNED:
         found = (always,)
     elif stored.change.revokes:
-        tokens = Condition(REVOKED_TOKENS + PLANNED, values)
+        tokens = Condition(STORED_REVOKED_TOKENS, values)
         number = connection.row(f"SELECT count(*) AS tokens FROM {tokens.sql}", **values).tokens  # noqa: S608 - ours
         found = notes_on_returns(
             plan.moves, number, read_returns(connection, schema, tokens, policy, bots), policy, bots
         )
     else:
-        changed = Condition(CHANGED_TOKENS + PLANNED, values)
+        changed = Condition(STORED_CHANGED_TOKENS, values)
         replaced = _superseded(connection, schema, changed, policy)
         lost = read_doomed(connection, changed, OLD_DATE, policy, bots)
         found = (always, past(plan.moves, policy), superseded_note(replaced), doomed(lost, bots))
