@@ -327,6 +327,55 @@ def test_the_recount_waits_for_a_locked_table_too(address: Address) -> None:
     assert events[2:] == [Waiting("another session has locked a table"), Recounted(10), Finished(changed=10)]
 
 
+def test_a_request_to_stop_ends_the_wait_of_the_recount_and_who_goes_on_counts(address: Address) -> None:
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = plan_of(address)
+    record = begin_run(address, plan)
+    stop = threading.Event()
+    with make_engine(address).connect() as other:
+        events = []
+        for event in run(address, plan, record, stop_requested=stop.is_set, pause=lambda seconds: stop.set()):
+            events.append(event)
+            if isinstance(event, BatchCommitted):
+                other.execute(sa.text("LOCK TABLE personal_access_tokens IN ACCESS EXCLUSIVE MODE"))
+    assert events[2:] == [Waiting("another session has locked a table"), Finished(changed=10)]
+    assert query(address, "SELECT state, recounted FROM token_tasks.runs") == [("stopped", None)]
+    assert query(address, "SELECT stopped_because FROM token_tasks.attempts") == [("asked to stop",)]
+    assert apply(address, record.run) == Finished(changed=0)
+    assert query(address, "SELECT state, recounted FROM token_tasks.runs") == [("done", 10)]
+
+
+def test_a_lock_on_the_journal_is_waited_for_like_one_on_tokens(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_engine(address).begin() as connection:
+        make_tokens(connection, 10, expires_at="2024-06-15")
+    plan = plan_of(address)
+    record = begin_run(address, plan)
+    monkeypatch.setattr(runs, "HEARTBEAT", 0.0)
+    with make_engine(address).connect() as other:
+
+        def lock() -> None:
+            other.execute(sa.text("LOCK TABLE token_tasks.runs IN ACCESS EXCLUSIVE MODE"))
+
+        lock()
+        events = []
+        for event in run(address, plan, record, pause=lambda seconds: other.rollback()):
+            events.append(event)
+            if isinstance(event, (BatchCommitted, Recounted)):
+                lock()
+    waiting = Waiting("another session has locked a table")
+    assert [one for one in events if not isinstance(one, BatchStarting)] == [
+        waiting,
+        BatchCommitted(10),
+        Recounted(10),
+        waiting,
+        Finished(changed=10),
+    ]
+    assert query(address, "SELECT state FROM token_tasks.runs") == [("done",)]
+
+
 def test_a_request_to_stop_ends_the_wait_for_a_locked_table(address: Address) -> None:
     with make_engine(address).begin() as connection:
         make_tokens(connection, 10, expires_at="2024-06-15")

@@ -137,7 +137,7 @@ def _conclude(
         recounted=course.recounted and course.recounted.tokens,
     )
     reversible = course.recorder.has_changed(end.changed)
-    if end.untouched or (stopped_by and end.locked):
+    if end.untouched or (stopped_by and (end.locked or course.recounted is None)):
         return course.stopped(end, stopped_by)
     tokens = counted(course.tokens, "token")
     done = "Updated"

@@ -22,7 +22,7 @@ from tokens.change.notes import first_of
 from tokens.change.plan import Chunk, Plan
 from tokens.counts import counted, them
 from tokens.database import Connection
-from tokens.errors import DatabaseError, Refused, TokensError
+from tokens.errors import DatabaseError, LockTimeout, Refused, TokensError
 from tokens.gitlab import preflight
 from tokens.gitlab.schema import TOKENS
 from tokens.gitlab.triggers import read_triggers_before
@@ -103,19 +103,23 @@ def run(
             with closing(_together(share, workers, Worker.first_pass)) as events:
                 yield from _growing(events)
             yield from workers[0].last_tries()
-            state, _ = _ending(share.finished, stopped=stop_requested())
-            if state is not RunState.STOPPED:
-                tokens = yield from _recount(share, workers, rest.chunks)
-                tokens_before = yield from _recount(share, workers, before)
-                recorder.recounted = tokens + tokens_before
-                yield Recounted(tokens, tokens_before, sum(len(chunk.ids) for chunk in before))
             end = share.finished
+            if _ending(end, stopped=stop_requested())[0] is not RunState.STOPPED:
+                try:
+                    tokens = yield from _recount(share, workers, rest.chunks)
+                    tokens_before = yield from _recount(share, workers, before)
+                except LockTimeout:
+                    if not stop_requested():
+                        raise
+                else:
+                    recorder.recounted = tokens + tokens_before
+                    yield Recounted(tokens, tokens_before, sum(len(chunk.ids) for chunk in before))
             if (prevented := share.prevented) and not stop_requested():
                 with writing(connection):
                     triggers = read_triggers_before(connection)
                 raise DatabaseError(_prevented(prevented, triggers))
-            with writing(connection):
-                recorder.finish(connection, *_ending(end, stopped=stop_requested()))
+            recounted = recorder.recounted is not None
+            yield from workers[0].finish(*_ending(end, stopped=stop_requested(), recounted=recounted))
     except BaseException as error:
         _write_down(address, recorder, error)
         changed = share.changed if share else 0
@@ -215,8 +219,9 @@ def _prevented(ids: Collection[int], triggers: Sequence[str]) -> str:
     )
 
 
-def _ending(end: Finished, *, stopped: bool) -> tuple[RunState, str | None]:
-    if end.untouched or (stopped and end.locked):
+def _ending(end: Finished, *, stopped: bool, recounted: bool = True) -> tuple[RunState, str | None]:
+    """The state in which a run ends, and why it is not complete; `recounted` is whether all was counted again."""
+    if end.untouched or (stopped and (end.locked or not recounted)):
         return RunState.STOPPED, "asked to stop"
     if end.locked:
         return RunState.PARTIAL, f"{counted(end.locked, 'token was', 'tokens were')} locked to the end"

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from tokens import database
 from tokens.change.plan import CHUNK, Chunk, Plan, TokenIds
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, LockTimeout, StatementTimeout
+from tokens.journal.installation import RunState
 from tokens.journal.record import HEARTBEAT, ChunkOutcome, Recorder
 from tokens.run.chunks import Prevented
 from tokens.run.events import BatchCommitted, BatchStarting, Event, Finished, Waiting
@@ -228,7 +229,15 @@ class Worker:
 
         while not self._share.ended.is_set() and (batch := self._share.take(RECOUNTED)):
             yield (yield from self._insisting(counted))
-            self._show_life()
+
+    def finish(self, state: RunState, why: str | None) -> Iterator[Event]:
+        """Write down how the run has ended."""
+
+        def written() -> None:
+            with writing(self.connection):
+                self._share.recorder.finish(self.connection, state, why)
+
+        yield from self._insisting(written)
 
     def _try_again(self) -> Iterator[Event]:
         share = self._share
@@ -258,9 +267,12 @@ class Worker:
             share.asked = time.monotonic()
 
     def _show_life(self) -> None:
-        """A sign of life where the last one, which each transaction gives, is some seconds ago."""
+        """A sign of life where the last one, which each transaction gives, is some seconds ago.
+
+        Where somebody has locked the journal, the next one will do.
+        """
         if time.monotonic() - self._share.beaten > HEARTBEAT:
-            with self._transaction() as turn:
+            with suppress(LockTimeout), self._transaction() as turn:
                 turn()
                 self._share.recorder.beat(self.connection)
 
