@@ -42,6 +42,8 @@ def test_a_database_is_taken_as_it_is_and_shown_without_its_secrets() -> None:
         ("postgresql://db/g?hostaddr=192.0.2.7", {}, "postgresql://192.0.2.7/g"),
         ("postgresql://db1:1,db2:2/g", {"PGHOST": "db3"}, "postgresql://db1:1,db2:2/g"),
         ("postgresql:///g", {"PGHOST": "db3", "PGPORT": "6432", "PGDATABASE": "h"}, "postgresql://db3:6432/g"),
+        ("postgresql://db1/g", {"PGHOSTADDR": "10.0.0.3"}, "postgresql://10.0.0.3/g"),
+        ("postgresql://db1/g", {"PGHOSTADDR": "hunter2"}, "postgresql://db1/g"),
         ("postgresql://", {"PGHOST": "/run/%41", "PGDATABASE": "h"}, "postgresql:///run/%41/h"),
         ("postgresql:///g?service=prod", {"PGHOST": "db3"}, "postgresql:///g"),
         ("postgresql://db/g?hostaddr=s3cr3t", {}, "postgresql://db/g"),
@@ -51,7 +53,7 @@ def test_a_database_is_taken_as_it_is_and_shown_without_its_secrets() -> None:
 def test_a_database_is_shown_with_its_server_wherever_that_is_said(
     url: str, variables: dict[str, str], shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("PGHOST", "PGPORT", "PGDATABASE", "PGSERVICE"):
+    for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -127,6 +127,16 @@ def test_a_reason_is_whole_on_a_usual_terminal_however_long_it_is(terminal: Term
     assert_shows(terminal, *told)
 
 
+def test_a_terminal_of_forty_columns_has_the_reason_above(terminal: Terminal, clock: Clock) -> None:
+    progress = ProgressBar(terminal.stream, 7385, "tokens", now=clock)
+    clock.pass_by(2)
+    resize(terminal, 40)
+    progress.update(3500)
+    progress.waiting("another session has locked a table")
+    told = ("Waiting: another session has locked a", "table")
+    assert_shows(terminal, *told, "3,500 of 7,385 tokens (47 %), waiting")
+
+
 def test_the_rate_forgets_a_long_wait_within_a_minute() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = ProgressBar(stream, 100_000, "tokens", now=clock)

@@ -33,7 +33,7 @@ ADDRESS = "postgresql://USER@HOST:PORT/DBNAME, with the password in ~/.pgpass or
 ESCAPES = "in a user or password write %40 for @, %3A for :, %2F for /, %3F for ?, %25 for % and %20 for a blank"
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,60}")
 HOST = re.compile(r"(\[[0-9A-Za-z:.%]+\]|(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*)(:[0-9]{1,5})?")
-VARIABLES = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
+VARIABLES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE"}
 """What libpq takes where an address does not say where a database is."""
 IP = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*")
 WITH_AT = ("user", "password", "sslpassword", "requirepeer")  # parameters of an address that may hold an @
@@ -169,11 +169,11 @@ def _place(place: str, query: str) -> str:
     written = {"host": host[1], "port": (host[2] or "")[1:], "dbname": name}
     written |= dict(parameter.split("=", 1) for parameter in query.split("&") if query)
     found = {key: _decoded(value) for key, value in written.items()}
-    if not IP.fullmatch(found.get("hostaddr", "")):
-        found.pop("hostaddr", None)  # which libpq refuses, and which may be a password
     if not (found.pop("service", "") or os.environ.get("PGSERVICE")):  # which goes before the other variables
         for key, variable in VARIABLES.items():
             found[key] = found.get(key) or os.environ.get(variable, "")
+    if not IP.fullmatch(found.get("hostaddr", "")):
+        found.pop("hostaddr", None)  # which libpq refuses, and which may be a password
     return shown_place(found)
 
 

@@ -15,7 +15,7 @@ from tokens.terminal.printable import printable
 PATIENCE = 1.0  # seconds before a bar shows up
 INTERVAL = 5.0  # seconds between two lines where none can be redrawn
 RECENT = 60.0  # seconds whose rate counts for the time left
-NARROW = 40  # columns below which no reason stands above
+NARROW = 40  # columns of a terminal below which no reason stands above
 BAR = (10, 30)  # columns that a bar has at least, else there is none, and at most
 ERASE = "\r\x1b[K"
 
@@ -111,7 +111,7 @@ class ProgressBar:
         columns = self._columns()
         pace = f"waiting: {reason}"
         line = self._composed(pace, columns)
-        if width(line) <= columns or columns < NARROW:
+        if width(line) <= columns or columns + 1 < NARROW:
             return line
         if width(pace) <= columns:
             return pace
