@@ -52,9 +52,12 @@ def lines(file: Path, kind: str) -> list[Any]:
 def test_it_has_the_runs_and_what_proves_each_row_without_this_tool(everything: Address, tmp_path: Path) -> None:
     file = tmp_path / "evidence.ndjson"
     said = write(everything, file)
-    assert said == f"Written to {file} → to check it: python3 {file}.check.py {file}\n"
+    to_check = " && ".join(f"python3 {file}.{name}.py {file}" for name in PROGRAMS)
+    assert said == f"Written to {file} → to check it: {to_check}\n"
     assert (file.stat().st_mode & 0o777, Path(f"{file}.check.py").stat().st_mode & 0o777) == (0o600, 0o600)
-    assert check(file, "chain") == (0, "Each row is as it was written.\n")
+    rows = len(lines(file, "row"))
+    covered = f"Each row that the chain covers is as it was written. Rows: {rows}. Not covered: 0 runs.\n"
+    assert check(file, "chain") == (0, covered)
     status, checked = check(file)
     assert status == 0, checked
     assert checked.startswith("Runs that are as they were written: 3 (")
@@ -113,6 +116,20 @@ def test_the_program_that_an_auditor_reads_first_is_short() -> None:
     source = PROGRAMS["chain"].read_text()
     body = source.partition("import sys\n")[2].partition("if __name__")[0]
     assert len([line for line in body.splitlines() if line]) <= 40
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_file_that_was_cut_off_is_not_as_it_was_made(
+    everything: Address, tmp_path: Path, name: str, left: int
+) -> None:
+    file = tmp_path / "evidence.ndjson"
+    write(everything, file)
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:left]))
+    status, checked = check(file, name)
+    assert (status, "the file is not as it was made" in checked or "cannot be checked" in checked) == (1, True)
+    assert "argument" not in checked
+    assert "index" not in checked
 
 
 def test_a_row_of_a_run_that_is_gone_from_the_file_is_named_and_so_is_a_missing_argument(

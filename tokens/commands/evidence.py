@@ -91,8 +91,8 @@ def evidence(environment: Environment, locate: Locate, wanted: Wanted) -> Ending
         _signature(wanted.file).unlink(missing_ok=True)  # it is of the older file
     for name, program in view.PROGRAMS.items():
         replace(_program(wanted.file, name), program.read_bytes(), FOR_ITS_OWNER)
-    to_check = f"python3 {_quoted(_program(wanted.file, 'check'))} {_quoted(wanted.file)}"
-    environment.print(f"Written to {wanted.file} → to check it: {to_check}")
+    to_check = [f"python3 {_quoted(_program(wanted.file, name))} {_quoted(wanted.file)}" for name in view.PROGRAMS]
+    environment.print(f"Written to {wanted.file} → to check it: {' && '.join(to_check)}")
     if wanted.sign_key is not None:
         signature = _sign(wanted.file, wanted.sign_key)
         environment.print(

@@ -193,9 +193,10 @@ def evidence() -> None:
     reason has one.
 
     Two programs lie beside the file and check it without this tool. Read them
-    before you run them. FILE.chain.py has sixty lines of Python: they name each row
-    that was changed, removed or added. FILE.check.py has three hundred: they also
-    name what somebody who may write runs has entered later, as if it had been so.
+    before you run them. FILE.chain.py has seventy lines of Python: they name each
+    row that was changed, removed or added, but do not look at the line of a run.
+    FILE.check.py has three hundred: they compare that line with the rows, and name
+    what somebody who may write runs has entered later, as if it had been so.
     --sign-key signs the file with ssh-keygen. Who has the public key checks it
     with ssh-keygen -Y verify -n gitlab-tokens-evidence.
 
