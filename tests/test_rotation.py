@@ -763,6 +763,21 @@ def test_an_old_token_that_somebody_has_changed_since_is_left_to_them(address: A
 
 
 @pytest.mark.newest_server
+def test_a_successor_whose_owner_is_not_active_is_no_obstacle_but_is_named(address: Address) -> None:
+    old, other = service_account(address), service_account(address)
+    execute(address, f"UPDATE personal_access_tokens SET {PREDECESSOR} = :old WHERE id = :other", old=old, other=other)
+    execute(
+        address,
+        "UPDATE users SET state = 'blocked' WHERE id = (SELECT user_id FROM personal_access_tokens WHERE id = :other)",
+        other=other,
+    )
+    (note,) = [one for one in plan_of(address, old).notes if "has a successor already" in one]
+    assert f"token {other}, whose owner is not active: it works again once that owner is" in note
+    execute(address, "UPDATE personal_access_tokens SET revoked = true WHERE id = :other", other=other)
+    assert not any("has a successor" in one for one in plan_of(address, old).notes)
+
+
+@pytest.mark.newest_server
 @pytest.mark.parametrize(("state", "retirement"), [("active", Retirement.REPLACED), ("blocked", Retirement.REVOKED)])
 def test_an_old_token_is_replaced_by_another_successor_if_its_owner_is_active(
     address: Address, state: str, retirement: Retirement

@@ -7884,7 +7884,41 @@ SELECT
               FROM public.users o
               WHERE o.id = line.user_id AND o.state = 'active'
             ))
-      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run, CAST(NULL AS bigint) AS made_by
+      ) AS live_successor, (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
+          WHERE p.token_id = t.id
+            AND t.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          UNION
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
+          FROM token_tasks.rotations p
+          JOIN public.personal_access_tokens s
+            ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
+          WHERE p.token_id = line.id
+            AND line.id IN (
+              SELECT r.token_id FROM token_tasks.rotations r WHERE r.successor_id IS NOT NULL
+            )
+          ) s
+        )
+
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AND (line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))) IS NOT TRUE
+      ) AS idle_successor,
+      CAST(NULL AS bigint) AS unfinished_run, CAST(NULL AS bigint) AS made_by
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST($1 AS bigint[]));

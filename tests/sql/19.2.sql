@@ -8648,7 +8648,31 @@ SELECT
               FROM public.users o
               WHERE o.id = line.user_id AND o.state = 'active'
             ))
-      ) AS live_successor, CAST(NULL AS bigint) AS unfinished_run, CAST(NULL AS bigint) AS made_by
+      ) AS live_successor, (
+        WITH RECURSIVE line AS (
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = t.id AND s.previous_personal_access_token_id IS NOT NULL
+          UNION
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
+          FROM line
+          CROSS JOIN LATERAL (
+          SELECT s.id, s.user_id, s.revoked, s.expires_at
+          FROM public.personal_access_tokens s
+          WHERE s.previous_personal_access_token_id = line.id AND s.previous_personal_access_token_id IS NOT NULL
+          ) s
+        )
+
+        SELECT max(line.id)
+        FROM line
+        WHERE line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AND (line.revoked IS NOT TRUE AND (line.expires_at IS NULL OR line.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date))
+            AND (line.user_id = t.user_id OR EXISTS (
+              SELECT
+              FROM public.users o
+              WHERE o.id = line.user_id AND o.state = 'active'
+            ))) IS NOT TRUE
+      ) AS idle_successor,
+      CAST(NULL AS bigint) AS unfinished_run, CAST(NULL AS bigint) AS made_by
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST($1 AS bigint[]));

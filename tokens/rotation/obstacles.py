@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tokens.call import to_type
 from tokens.database import Connection
 from tokens.errors import Refused
-from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT
+from tokens.gitlab.kind import HUMAN, PROJECT_BOT, SERVICE_ACCOUNT, works
 from tokens.gitlab.schema import Schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.scopes import OF_ADMINISTRATORS
@@ -20,25 +20,29 @@ STANDINGS = """
       t.id, t.name, COALESCE(t.revoked, false) AS revoked, t.user_id, t.impersonation, {granular} AS granular,
       {sudo} AS sudo, t.scopes, {organization} AS organization_id, COALESCE(u.admin, false) AS admin,
       u.username, COALESCE(u.user_type, 0) AS user_type, u.state, u.id IS NOT NULL AS owned,
-      {live_successor} AS live_successor, {unfinished_run} AS unfinished_run, {made_by} AS made_by
+      {live_successor} AS live_successor, {idle_successor} AS idle_successor,
+      {unfinished_run} AS unfinished_run, {made_by} AS made_by
     FROM public.personal_access_tokens t
     LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id = ANY(CAST(%(ids)s AS bigint[]))
 """
 
-LIVE_SUCCESSOR = f"""({{line}}
+SUCCESSOR = """({line}
         SELECT max(line.id)
         FROM line
-        WHERE {LINE_WORKS}
-      )"""  # noqa: S608 - a constant
+        WHERE {condition}
+      )"""
+
+OF_AN_INACTIVE_OWNER = f"{works('line')} AND ({LINE_WORKS}) IS NOT TRUE"
 
 
 @dataclass(frozen=True)
 class Standing:
     """One token and its owner, as far as they bear on a rotation.
 
-    `state` is the owner's. `live_successor` is the one that works of the tokens that came of this one. `unfinished_run`
-    has made a successor that works, and `made_by` this token as one; neither run has come to its end.
+    `state` is the owner's. `live_successor` is the one that works of the tokens that came of this one, `idle_successor`
+    one of another owner, who is not active: it works again once that owner is. `unfinished_run` has made a successor
+    that works, and `made_by` this token as one; neither run has come to its end.
     """
 
     id: int
@@ -56,6 +60,7 @@ class Standing:
     state: str | None
     owned: bool
     live_successor: int | None
+    idle_successor: int | None
     unfinished_run: int | None
     made_by: int | None
 
@@ -66,9 +71,14 @@ class Standing:
 def read_standings(connection: Connection, schema: Schema, ids: Sequence[int]) -> dict[int, Standing]:
     """How the tokens with these ids stand now; one that is gone is not among them."""
     succession = read_succession(connection, schema)
+
+    def successor(condition: str) -> str:
+        return SUCCESSOR.format(line=succession.whole, condition=condition) if succession else NO_NUMBER
+
     statement = STANDINGS.format(
         **newer_columns(schema),
-        live_successor=LIVE_SUCCESSOR.format(line=succession.whole) if succession else NO_NUMBER,
+        live_successor=successor(LINE_WORKS),
+        idle_successor=successor(OF_AN_INACTIVE_OWNER),
         unfinished_run=succession.unfinished_run if succession else NO_NUMBER,
         made_by=succession.made_by if succession else NO_NUMBER,
     )

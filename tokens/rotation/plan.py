@@ -1,6 +1,6 @@
 """What a rotation will do, frozen before anybody is asked: which tokens, the successors' date, the old ones' end."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tokens import database
@@ -151,6 +151,7 @@ def plan(
             guards += against
         notes = (
             *_notes(policy, rotations, asked),
+            *_notes_on_successors(standings.values()),
             *handed_over,
             *_notes_on_memberships(connection, rotations, rule, expires_at),
             *_notes_on_the_record(connection, schema),
@@ -242,6 +243,15 @@ def _notes(policy: Policy, rotations: Sequence[Rotation], asked: ExpirationDate)
     if expired and expired[0].grace_until is not None:
         of = counted(len(expired), "of the old tokens has", "of the old tokens have")
         yield f"{of} expired already: a grace does not bring them back."
+
+
+def _notes_on_successors(standings: Iterable[Standing]) -> Iterator[str]:
+    for one in standings:
+        if one.idle_successor is not None:
+            yield (
+                f"{one} has a successor already, token {one.idle_successor}, whose owner is not active: it works again "
+                "once that owner is. Revoke it, unless somebody needs it."
+            )
 
 
 def _notes_on_memberships(
