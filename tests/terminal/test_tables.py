@@ -64,6 +64,12 @@ def test_sentences_break_no_word(words: list[str]) -> None:
     assert laid_out(text, 40).split() == text.split()
 
 
+def test_a_hanging_line_has_room_for_words_on_a_narrow_terminal() -> None:
+    fact = f"{'personal':<17}  4,030  expire within 7 days"
+    assert laid_out(fact, 60, hanging=26) == fact
+    assert laid_out(fact, 40, hanging=26) == f"{'personal':<17}  4,030  expire within\n{13 * ' '}7 days"
+
+
 def test_what_to_type_next_has_a_line_of_its_own_and_is_never_broken() -> None:
     command = "gitlab-tokens undo --target kubernetes:gitlab/gitlab@production --run 12"
     assert laid_out(f"Recorded as run 12. → to take it back: {command}", 40) == (

@@ -43,7 +43,7 @@ def laid_out(text: str, columns: int | None, hanging: int = 0) -> str:
     """`text` in lines of at most `columns`; as it is where there is no terminal, which is None.
 
     Rows of a table stay, and so does a command line, that it can be pasted whole. All but the first line of a paragraph
-    begin after `hanging` blanks.
+    begin after `hanging` blanks, or fewer where those leave less than half of the columns.
 
     >>> print(laid_out("Stopped. 1 of 2 tokens were changed. → to go on: gitlab-tokens apply --run 1", 24))
     Stopped. 1 of 2 tokens
@@ -81,7 +81,8 @@ def _lines(line: str, columns: int, hanging: int) -> list[str]:
     if prose.startswith("|") or width(prose) <= columns:
         lines = [prose]
     else:
-        blanks = " " * (hanging if hanging < columns // 2 else 0)
+        # On a narrow terminal there has to be room for words, too.
+        blanks = " " * (hanging if hanging < columns // 2 else columns // 3)
         lines = textwrap.wrap(prose, columns, subsequent_indent=blanks, break_long_words=False, break_on_hyphens=False)
     return [*lines, *(f"{ARROW.lstrip()}{step}" for step in steps)]
 
