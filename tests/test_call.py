@@ -45,6 +45,13 @@ def test_a_target_that_was_given_is_repeated_and_one_with_a_password_never() -> 
     assert secret.endswith("gitlab-tokens history\n")
 
 
+def test_what_has_to_be_given_as_before_is_named_in_one_clause() -> None:
+    with under_way(Call(withheld=True)):
+        assert to_type("to go on, with the same --standby", "apply").startswith(
+            f"{ARROW}to go on, with the same --standby and the --target of before: "
+        )
+
+
 @pytest.mark.slow
 def test_what_is_printed_can_be_pasted_into_a_shell(instance: Instance) -> None:
     done = subprocess.run(instance.command(*EXTEND, "--yes"), cwd=CHECKOUT, capture_output=True, text=True, check=True)

@@ -95,7 +95,8 @@ def to_type(purpose: str, task: str, *words: object) -> str:
     ' → to take it back: gitlab-tokens undo --run 12'
     """
     call = current()
-    target = ", with the --target of before" if call.withheld else ""
+    joined = " and" if ", with the same " in purpose else ", with"
+    target = f"{joined} the --target of before" if call.withheld else ""
     return f"{ARROW}{purpose}{target}: {call.line(task, *words)}"
 
 
