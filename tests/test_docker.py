@@ -42,10 +42,10 @@ DOCKERFILE = Path(__file__).parent.parent / "deploy/docker/Dockerfile"
 TASKS = '''\
 import invoke
 import tokens
-from tokens.tasks.declaration import task
-from tokens.tasks.option import Option
-from tokens.tasks.options.changing import STANDBY
-from tokens.tasks.options.shared import TARGET, YES
+from tokens.cli.declaration import task
+from tokens.cli.option import Option
+from tokens.tasks.options import STANDBY
+from tokens.tasks.options import TARGET, YES
 
 @task("nowhere:here", TARGET, Option("ids", "A file.", is_file=True), STANDBY, YES, name="journal.probe")
 def whatever():

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.instance import LATER, SOON, Instance
+from tokens.cli.declaration import Task
 from tokens.namespace import ns
-from tokens.tasks.declaration import Task
 
 BODY = "al1ces0ldt0ken_al1ce5"
 TYPED = f"glpat-{BODY}"

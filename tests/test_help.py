@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.testbed.commands import typed
+from tokens.cli.declaration import Family, groups_in, tasks_in
+from tokens.cli.option import ANYTHING
 from tokens.help.catalogue import Catalogue
 from tokens.help.page import blocks_of
 from tokens.namespace import ns
-from tokens.tasks.declaration import Family, groups_in, tasks_in
-from tokens.tasks.option import ANYTHING
 
 CATALOGUE = Catalogue("gitlab-tokens", tasks_in(ns), groups_in(ns))
 SHORT = {"target": "t", "yes": "y", "dry_run": "n", "output": "o"}

@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import pytest
 
+from tokens.cli.configuration import KEYS, Configuration
 from tokens.help.manual import PLACE, manual
 from tokens.namespace import ns
-from tokens.tasks.configuration import KEYS, Configuration
 
 
 def test_the_man_page_is_current() -> None:

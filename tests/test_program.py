@@ -22,12 +22,12 @@ from tests.testbed.engine import make_engine
 from tests.testbed.factories import make_migration_row, make_tokens
 from tests.testbed.program import CHECKOUT, GITLAB_TOKENS, INV, call
 from tokens.address import Address
+from tokens.cli import target as target_option
+from tokens.cli.called import later_tasks
+from tokens.cli.configuration import refuse_others
 from tokens.errors import Refused, UsageError
 from tokens.namespace import ns
 from tokens.program import FILES, DataConfig, TokensProgram, _unless_closed, _unreadable_configuration
-from tokens.tasks import target as target_option
-from tokens.tasks.called import later_tasks
-from tokens.tasks.configuration import refuse_others
 from tokens.terminal.debug_log import without_addresses
 
 pytestmark = pytest.mark.newest_server  # what is typed and read is the same on every server

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from tokens.cli import values as declared
 from tokens.commands.environment import Environment
 from tokens.commands.options.selecting import KINDS, OTHER_KINDS, OWNER_STATES, STATES, read_ids, selection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind, State
 from tokens.selection import DateRange, Selection
-from tokens.tasks.options import values as declared
-from tokens.tasks.options.selecting import LEAVE_OUT, PERIODS, SELECTING
+from tokens.tasks.options import LEAVE_OUT, PERIODS, SELECTING
 
 
 def days(first: str, last: str | None = None) -> DateRange:

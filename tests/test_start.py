@@ -39,7 +39,7 @@ def signalled_after(module: str, command: Sequence[str], number: signal.Signals)
 @pytest.mark.parametrize(
     "module",
     [
-        *("tokens.start", "invoke.exceptions", "invoke", "tokens.errors", "tokens.tasks.declaration"),
+        *("tokens.start", "invoke.exceptions", "invoke", "tokens.errors", "tokens.cli.declaration"),
         *("tokens.tasks.look", "tokens.namespace", "tokens.program", "tokens.database", "psycopg.errors"),
     ],
 )
@@ -52,7 +52,7 @@ def test_what_ends_the_program_while_it_is_imported_is_one_line(number: signal.S
     assert signalled_after("invoke.config", MAIN, number) == (143, [f"Terminated by {number.name}."])
 
 
-@pytest.mark.parametrize("module", ["tokens.errors", "tokens.tasks.target"])
+@pytest.mark.parametrize("module", ["tokens.errors", "tokens.cli.target"])
 def test_ctrl_c_while_inv_imports_the_collection_is_one_line(module: str) -> None:
     assert signalled_after(module, INV, signal.SIGINT) == (130, ["Interrupted."])
 

@@ -2,7 +2,7 @@
 
 import invoke
 
-from tokens.tasks.called import is_invoke_running
+from tokens.cli.called import is_invoke_running
 from tokens.tasks.change import edit, extend, remove, revoke
 from tokens.tasks.demo import demo
 from tokens.tasks.look import analyze, breakdown, check, forecast, list_tokens, report, simulate, used, whose

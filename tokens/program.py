@@ -27,6 +27,8 @@ from invoke.vendor.yaml import YAMLError
 
 import tokens
 from tokens.call import Call, under_way
+from tokens.cli.declaration import groups_in, tasks_in
+from tokens.cli.option import listed
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.commands.faults import for_nagios
@@ -35,8 +37,6 @@ from tokens.help.catalogue import Catalogue
 from tokens.help.words import in_invokes_words
 from tokens.namespace import ns
 from tokens.rotation import AGENT
-from tokens.tasks.declaration import groups_in, tasks_in
-from tokens.tasks.option import listed
 from tokens.terminal import console
 from tokens.terminal.debug_log import HIDDEN, without_addresses
 from tokens.terminal.interruption import Termination, interruptible, termination_as_error
@@ -189,8 +189,8 @@ class TokensProgram(invoke.Program):
 
     def _complete(self, words: list[str]) -> None:
         """Print what may stand in the place of the last word, after the program's own; status 1 where it is a file."""
+        from tokens.cli.lookup import look_up
         from tokens.help import completion
-        from tokens.tasks.lookup import look_up
 
         # Somebody waits for a key to have its effect: better nothing than late.
         signal.signal(signal.SIGALRM, lambda *_: os._exit(ExitStatus.DONE))
@@ -296,9 +296,9 @@ def _answer_rotation() -> None:
     try:
         with interruptible(), termination_as_error():
             context = _context()
+            from tokens.cli.configuration import unknown_keys
+            from tokens.cli.target import TargetOption, locator
             from tokens.rotation.agent import answer
-            from tokens.tasks.configuration import unknown_keys
-            from tokens.tasks.target import TargetOption, locator
 
             for sentence in unknown_keys(context):
                 environment.tell(f"NOTE: {sentence}")

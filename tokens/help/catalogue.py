@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tokens.tasks.declaration import Family, Task
+from tokens.cli.declaration import Family, Task
 
 
 @dataclass(frozen=True)

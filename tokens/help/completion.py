@@ -8,9 +8,9 @@ is meant, which the shell knows better.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tokens.cli.option import Option
 from tokens.help.catalogue import Catalogue
 from tokens.help.words import is_about_a_run, option_of, position
-from tokens.tasks.option import Option
 
 SHELLS = ("bash", "zsh", "fish")
 BEFORE_A_TASK = ("--debug", "--help", "--list", "--version")

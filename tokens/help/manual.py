@@ -5,13 +5,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tokens.cli.configuration import KEYS
+from tokens.cli.declaration import Task, groups_in, tasks_in
+from tokens.cli.option import Option
 from tokens.help import reference
 from tokens.help.catalogue import Catalogue, summary
 from tokens.help.page import ABOUT, COMPLETION, EXAMPLES, SWITCHED_ON, blocks_of, options_by_group
 from tokens.namespace import ns
-from tokens.tasks.configuration import KEYS
-from tokens.tasks.declaration import Task, groups_in, tasks_in
-from tokens.tasks.option import Option
 from tokens.version import __version__
 
 PLACE = Path(__file__).parents[2] / "deploy/man/gitlab-tokens.1"

@@ -8,12 +8,12 @@ import re
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 
+from tokens.cli.declaration import no_argument
+from tokens.cli.option import Option, listed
 from tokens.errors import may_be_token
 from tokens.help.catalogue import Catalogue
 from tokens.help.words import is_about_a_run, option_of
 from tokens.targets.target import WORDS
-from tokens.tasks.declaration import no_argument
-from tokens.tasks.option import Option, listed
 
 PLAIN = re.compile(r"-{0,2}[A-Za-z0-9._+,-]{1,60}")
 PLACE = re.compile(r"(docker|source|kubernetes):[A-Za-z0-9._/-]{1,60}")

@@ -4,9 +4,9 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
+from tokens.cli.declaration import Task
+from tokens.cli.option import Group, Option
 from tokens.help.catalogue import Catalogue, summary
-from tokens.tasks.declaration import Task
-from tokens.tasks.option import Group, Option
 
 WIDEST = 80  # columns: longer lines are hard to read
 INDENT = 2

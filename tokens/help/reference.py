@@ -1,11 +1,11 @@
 """What holds for every task and stands in the man page: statuses, variables, keys, files, the words of JSON."""
 
 from tokens.change.plan import RunKind
+from tokens.cli.configuration import KEYS
+from tokens.cli.option import listed
+from tokens.cli.values import KIND, OTHER_KINDS, STATE
 from tokens.errors import ExitStatus
 from tokens.journal.installation import RunState
-from tokens.tasks.configuration import KEYS
-from tokens.tasks.option import listed
-from tokens.tasks.options.values import KIND, OTHER_KINDS, STATE
 
 EXIT_STATUSES = {
     ExitStatus.DONE: "Done, also where nothing matched or nothing was left to do.",

@@ -7,8 +7,8 @@ after a task that is about a run becomes `--run NUMBER` here, before Invoke sees
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tokens.tasks.declaration import Task
-from tokens.tasks.option import Option
+from tokens.cli.declaration import Task
+from tokens.cli.option import Option
 
 
 def with_numbers_as_runs(words: Sequence[str], tasks: Mapping[str, Task]) -> Iterator[str]:

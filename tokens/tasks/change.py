@@ -2,13 +2,26 @@
 
 from functools import partial
 
-from tokens.tasks import declaration
-from tokens.tasks.declaration import Family
-from tokens.tasks.option import Option, argument, care
-from tokens.tasks.options import values
-from tokens.tasks.options.changing import DRY_RUN, NO_NAMES, PLAN, handling_of
-from tokens.tasks.options.selecting import IN_STATE, LEAVE_OUT, PERIODS, SELECTING, selecting, selection
-from tokens.tasks.options.shared import FOUR_EYES, LOCATED, LOGS, REASON, REASON_GIVEN
+from tokens.cli import declaration, values
+from tokens.cli.declaration import Family
+from tokens.cli.option import Option, argument, care
+from tokens.tasks.options import (
+    DRY_RUN,
+    FOUR_EYES,
+    IN_STATE,
+    LEAVE_OUT,
+    LOCATED,
+    LOGS,
+    NO_NAMES,
+    PERIODS,
+    PLAN,
+    REASON,
+    REASON_GIVEN,
+    SELECTING,
+    handling_of,
+    selecting,
+    selection,
+)
 
 task = partial(declaration.task, family=Family.CHANGE)
 

@@ -2,11 +2,10 @@
 
 from functools import partial
 
-from tokens.tasks import declaration, target
-from tokens.tasks.declaration import Family, group
-from tokens.tasks.option import Option, Value, argument
-from tokens.tasks.options import values
-from tokens.tasks.options.shared import YES
+from tokens.cli import declaration, target, values
+from tokens.cli.declaration import Family, group
+from tokens.cli.option import Option, Value, argument
+from tokens.tasks.options import YES
 
 task = partial(declaration.task, family=Family.DEMO)
 

@@ -2,21 +2,26 @@
 
 from functools import partial
 
-from tokens.tasks import declaration
-from tokens.tasks.declaration import Family
-from tokens.tasks.option import SEVERAL, Option, Value, argument, care, which
-from tokens.tasks.options import values
-from tokens.tasks.options.selecting import (
+from tokens.cli import declaration, values
+from tokens.cli.declaration import Family
+from tokens.cli.option import SEVERAL, Option, Value, argument, care, which
+from tokens.cli.values import STATES
+from tokens.tasks.options import (
     EVERY_KIND,
     EVERY_KIND_AND_OTHERS,
     EVERY_STATE,
     IN_STATE,
+    LOCATED,
+    LOG,
+    LOGS,
+    OUTPUT,
     PERIODS,
+    SECRETS_FILE,
+    THERE,
+    output,
     selecting,
     selection,
 )
-from tokens.tasks.options.shared import LOCATED, LOG, LOGS, OUTPUT, SECRETS_FILE, THERE, output
-from tokens.tasks.options.values import STATES
 
 task = partial(declaration.task, family=Family.LOOK)
 

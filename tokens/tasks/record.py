@@ -2,13 +2,25 @@
 
 from functools import partial
 
-from tokens.tasks import declaration
-from tokens.tasks.declaration import Family, group
-from tokens.tasks.option import Group, Option, Value, argument, care, which
-from tokens.tasks.options import values
-from tokens.tasks.options.changing import DRY_RUN, NO_NAMES, PLAN, handling_of
-from tokens.tasks.options.selecting import LEAVE_OUT
-from tokens.tasks.options.shared import FORCE, FOUR_EYES, LOCATED, OUTPUT, REASON, REASON_GIVEN, RUN, YES, output
+from tokens.cli import declaration, values
+from tokens.cli.declaration import Family, group
+from tokens.cli.option import Group, Option, Value, argument, care, which
+from tokens.tasks.options import (
+    DRY_RUN,
+    FORCE,
+    FOUR_EYES,
+    LEAVE_OUT,
+    LOCATED,
+    NO_NAMES,
+    OUTPUT,
+    PLAN,
+    REASON,
+    REASON_GIVEN,
+    RUN,
+    YES,
+    handling_of,
+    output,
+)
 
 task = partial(declaration.task, family=Family.RECORD)
 

@@ -1,12 +1,25 @@
 """The task that replaces tokens by new ones, with its options."""
 
-from tokens.tasks.declaration import Family, task
-from tokens.tasks.option import Option, Value, argument, care, which
-from tokens.tasks.options import values
-from tokens.tasks.options.changing import AT_MOST, DRY_RUN
-from tokens.tasks.options.selecting import IN_STATE, OF_KIND, selecting
-from tokens.tasks.options.shared import FORCE, FOUR_EYES, LOCATED, LOGS, OUTPUT, REASON, SECRETS_FILE, THERE, YES
-from tokens.tasks.options.values import KINDS_TO_ROTATE, STATES
+from tokens.cli import values
+from tokens.cli.declaration import Family, task
+from tokens.cli.option import Option, Value, argument, care, which
+from tokens.cli.values import KINDS_TO_ROTATE, STATES
+from tokens.tasks.options import (
+    AT_MOST,
+    DRY_RUN,
+    FORCE,
+    FOUR_EYES,
+    IN_STATE,
+    LOCATED,
+    LOGS,
+    OF_KIND,
+    OUTPUT,
+    REASON,
+    SECRETS_FILE,
+    THERE,
+    YES,
+    selecting,
+)
 
 KIND_TO_ROTATE = OF_KIND.saying(
     f"Of this kind: {KINDS_TO_ROTATE}. Default: service-account, with --new-owner personal."

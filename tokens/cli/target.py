@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 import invoke
 
 from tokens.call import Call
+from tokens.cli.called import later_tasks, program
+from tokens.cli.configuration import (
+    Configuration,
+    file_with_empty_target,
+    read_configuration,
+    refuse_others,
+    source_of_target,
+)
 from tokens.commands.environment import Environment
 from tokens.errors import UsageError
 from tokens.targets.target import (
@@ -21,14 +29,6 @@ from tokens.targets.target import (
     Target,
     absolute_path,
     parse_target,
-)
-from tokens.tasks.called import later_tasks, program
-from tokens.tasks.configuration import (
-    Configuration,
-    file_with_empty_target,
-    read_configuration,
-    refuse_others,
-    source_of_target,
 )
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """What has to follow options, and the words that some of them take, each said once."""
 
+from tokens.cli.option import Value
 from tokens.commands.options.handling import GUARDS
-from tokens.tasks.option import Value
 
 KINDS_TO_ROTATE = "personal, impersonation, project, group, service-account"
 KINDS = f"{KINDS_TO_ROTATE}, other"

@@ -20,13 +20,13 @@ from typing import Any
 import invoke
 
 from tokens.call import Call, under_way
+from tokens.cli import target
+from tokens.cli.configuration import unknown_keys
+from tokens.cli.leaving import faults_as_exits, leave
+from tokens.cli.option import Argument, Option, listed, options_of
 from tokens.commands.ending import Ending
 from tokens.commands.environment import Environment
 from tokens.errors import ExitStatus, UsageError, may_be_token
-from tokens.tasks import target
-from tokens.tasks.configuration import unknown_keys
-from tokens.tasks.leaving import faults_as_exits, leave
-from tokens.tasks.option import Argument, Option, listed, options_of
 from tokens.terminal import console
 from tokens.terminal.interruption import interruptible, termination_as_error
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import invoke
 
+from tokens.cli.configuration import read_configuration
+from tokens.cli.target import TargetOption, local_address
 from tokens.commands.environment import Environment
 from tokens.errors import TokensError
-from tokens.tasks.configuration import read_configuration
-from tokens.tasks.target import TargetOption, local_address
 
 MOST_RUNS = 100
 PLAIN = re.compile(r"[\w./-]+")  # as GitLab allows them; nothing else may reach a shell
