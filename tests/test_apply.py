@@ -28,6 +28,7 @@ from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.replication import Replicated
 from tests.testbed.runs import resume
+from tokens import database
 from tokens.address import Address
 from tokens.commands import change, stored
 from tokens.commands.options.handling import GUARDS
@@ -36,6 +37,7 @@ from tokens.errors import ExitStatus
 from tokens.journal.installation import REVISION
 from tokens.run.batches import BatchCommitted, run
 from tokens.run.stored_plans import plan_to_apply
+from tokens.run.undo import STORED_CHANGED_TOKENS, STORED_REVOKED_TOKENS
 from tokens.terminal.console import PATIENCE_VARIABLE
 from tokens.upgrade import Branch, downgrade, upgrade
 
@@ -562,6 +564,25 @@ WARNED = """(
       seven_days_notification_sent_at, thirty_days_notification_sent_at, sixty_days_notification_sent_at
     ) > 0
 )"""
+
+
+@pytest.mark.parametrize("task", ["extend", "revoke"])
+def test_a_stored_undo_is_read_without_going_through_all_tokens_for_each(instance: Instance, task: str) -> None:
+    with make_engine(instance.address).begin() as connection:
+        make_tokens(connection, 3000, expires_at=SOON)
+    instance.done(*(EXTEND if task == "extend" else ("revoke", "--expires", SOON)), "--yes")
+    instance.done("undo", "--run", 1, "--plan", *(() if task == "extend" else ("--allow", "reviving")))
+    tokens = STORED_CHANGED_TOKENS if task == "extend" else STORED_REVOKED_TOKENS
+    about = {"undone_run": 1, "planned": 1, "stored_run": 2}
+    # The server has no statistics of the journal yet.
+    with database.reading(instance.address) as reading:
+        row = reading.row(f"EXPLAIN (ANALYZE, FORMAT JSON) SELECT count(*) FROM {tokens}", **about)
+
+    def most(node: Any) -> int:
+        read: int = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        return max(read, *(most(one) for one in node.get("Plans", ())), 0)
+
+    assert 3000 <= most(row[0][0]["Plan"]) < 5 * 3060
 
 
 def test_tokens_changed_since_are_left_alone_and_listed(instance: Instance) -> None:
