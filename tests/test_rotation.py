@@ -824,6 +824,30 @@ def test_an_old_token_stays_while_its_successor_does_not_work(address: Address) 
     assert [row.previous for row in query(address, LIVE + " ORDER BY previous")] == tokens
 
 
+@pytest.mark.newest_server
+@pytest.mark.parametrize("stage", [Stage.CREATED, Stage.DELIVERED])
+def test_a_clock_that_was_put_back_makes_no_stranger_of_a_successor(address: Address, stage: Stage) -> None:
+    token = service_account(address)
+    planned = plan_of(address, token)
+    record = begun(address, planned)
+    successor = reached(address, record, planned.rotations[0], Stage.CREATED)
+    # As if it was made an hour from now: another primary, or this one's clock, is behind the one that made it.
+    later = "created_at = created_at + interval '1 hour'"
+    execute(address, f"UPDATE personal_access_tokens SET {later} WHERE id = :id", id=successor.id)
+    execute(address, "UPDATE token_tasks.rotations SET changed_at = changed_at + interval '1 hour'")
+    with database.connect(address) as connection:
+        mark(connection, record, token, Stage.VERIFIED)
+        if stage is Stage.DELIVERED:
+            mark(connection, record, token, Stage.DELIVERED)
+            assert finish(connection, record, planned.rotations[0]) is Retirement.REVOKED
+        else:
+            abandon(connection, record, token)
+    assert [row_of(address, one)["revoked"] for one in (token, successor.id)] == [
+        stage is Stage.DELIVERED,
+        stage is Stage.CREATED,
+    ]
+
+
 def given_out_again(address: Address, token: int) -> None:
     """After a restore of GitLab's tables alone somebody else's new token has got this id."""
     statement = """

@@ -8856,7 +8856,7 @@ UPDATE token_tasks.rotations
 
 -- rotate
 UPDATE token_tasks.rotations
-    SET state = $1, changed_at = now()
+    SET state = $1, changed_at = GREATEST(changed_at, now())
     WHERE run_id = $2 AND token_id = $3;
 
 -- rotate

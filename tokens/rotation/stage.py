@@ -57,9 +57,11 @@ READ = """
 
 STATE = "SELECT p.state FROM token_tasks.rotations p WHERE p.run_id = %(run)s AND p.token_id = %(token)s"
 
+# Never earlier than before, as by a primary whose clock is behind: a successor that seems to have been made after the
+# journal knew of it counts as another token.
 REACH = """
     UPDATE token_tasks.rotations
-    SET state = %(state)s, changed_at = now()
+    SET state = %(state)s, changed_at = GREATEST(changed_at, now())
     WHERE run_id = %(run)s AND token_id = %(token)s
 """
 
