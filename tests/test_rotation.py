@@ -848,6 +848,27 @@ def test_a_clock_that_was_put_back_makes_no_stranger_of_a_successor(address: Add
     ]
 
 
+@pytest.mark.newest_server
+def test_an_old_token_stays_while_the_new_owner_is_not_active(address: Address) -> None:
+    with rows(address) as connection:
+        account = make_user(connection, username="deploy", user_type=SERVICE_ACCOUNT)
+        old = make_token(connection, user_id=make_user(connection), expires_at=SOON)
+    planned = plan_of(address, old, new_owner="deploy")
+    (rotation,) = planned.rotations
+    record = begun(address, planned)
+    successor = reached(address, record, rotation, Stage.DELIVERED)
+    execute(address, "UPDATE users SET state = 'blocked' WHERE id = :id", id=account)
+    said = rf"The successor {successor.id} of token {old} does not work, because its owner deploy is blocked"
+    with database.connect(address) as connection, pytest.raises(Refused, match=said):
+        finish(connection, record, rotation)
+    assert not row_of(address, old)["revoked"]
+    # It is delivered: once its owner works so does it.
+    assert [one.step for one in resumable(address, record.run)] == [Step.FINISH]
+    execute(address, "UPDATE users SET state = 'active' WHERE id = :id", id=account)
+    with database.connect(address) as connection:
+        assert finish(connection, record, rotation) is Retirement.REVOKED
+
+
 def given_out_again(address: Address, token: int) -> None:
     """After a restore of GitLab's tables alone somebody else's new token has got this id."""
     statement = """

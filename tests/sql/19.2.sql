@@ -8870,11 +8870,13 @@ SELECT
       t.revoked IS TRUE AS revoked,
       t.expires_at::text AS expires_at,
       t.revoked IS NOT TRUE AND (t.expires_at IS NULL OR t.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)) AS live,
-      t.created_at <= CAST($1 AS timestamp) AS noted
+      t.created_at <= CAST($1 AS timestamp) AS noted,
+      u.state AS owner_state
     FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id IN ($2, CAST($3 AS bigint))
     ORDER BY t.id
-    FOR UPDATE;
+    FOR UPDATE OF t;
 
 -- rotate
 UPDATE public.personal_access_tokens

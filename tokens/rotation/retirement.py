@@ -10,6 +10,7 @@ from tokens.gitlab.succession import LINE_WORKS, read_succession
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
 from tokens.rotation import memberships
+from tokens.rotation.new_owner import ACTIVE
 from tokens.rotation.plan import Rotation
 from tokens.rotation.stage import Stage, StoredRotation, SuccessorGone, count, reach, require, step
 
@@ -20,11 +21,13 @@ LOCK = f"""
       t.revoked IS TRUE AS revoked,
       t.expires_at::text AS expires_at,
       {works("t")} AS live,
-      t.created_at <= CAST(%(noted)s AS timestamp) AS noted
+      t.created_at <= CAST(%(noted)s AS timestamp) AS noted,
+      u.state AS owner_state
     FROM public.personal_access_tokens t
+    LEFT JOIN public.users u ON u.id = t.user_id
     WHERE t.id IN (%(token)s, CAST(%(successor)s AS bigint))
     ORDER BY t.id
-    FOR UPDATE
+    FOR UPDATE OF t
 """  # noqa: S608 - a constant
 
 # GitLab takes updated_at for the time of the revocation.
@@ -88,7 +91,7 @@ def finish(connection: Connection, run: Record, rotation: Rotation) -> Retiremen
 
     Raises:
         Refused: the successor is not delivered; the old token stays as it is.
-        SuccessorGone: it does not work any more.
+        SuccessorGone: it does not work any more, or its new owner does not.
         TakenOver: another process goes on with the run.
     """
     token_id = rotation.candidate.id
@@ -103,6 +106,12 @@ def finish(connection: Connection, run: Record, rotation: Rotation) -> Retiremen
             raise SuccessorGone(
                 f"The successor {entry.successor_id} of token {token_id} {why}, so the old token "
                 f"is left as it is: make another one with --resume {run.run}."
+            )
+        if entry.new_owner is not None and successor.owner_state != ACTIVE:
+            raise SuccessorGone(
+                f"The successor {entry.successor_id} of token {token_id} does not work, because its owner "
+                f"{entry.new_owner.username} is {successor.owner_state or 'without a state'}, so the old token is left "
+                "as it is: activate that account first."
             )
         old = found.get(token_id)
         retirement = _retire(connection, old, entry)
