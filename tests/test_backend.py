@@ -167,6 +167,40 @@ def test_whoever_has_lost_an_answer_may_ask_again(address: Address) -> None:
     assert value(address, "SELECT changed FROM token_tasks.runs") == 2
 
 
+@pytest.mark.parametrize("grace", [None, 7])
+def test_whoever_has_lost_the_answer_of_the_last_step_is_told_what_it_came_to(
+    address: Address, grace: int | None
+) -> None:
+    backend = local(address)
+    retired, extended, gone, replaced = tokens = [
+        service_account(address, name) for name in ("one", "two", "three", "four")
+    ]
+    found = backend.survey(Question(Search(EVERY), 365, grace))
+    assert found.plan is not None
+    backend.begin(found.plan, None)
+    for rotation in found.plan.rotations:
+        backend.make(rotation, None)
+        backend.mark(rotation.candidate.id, Stage.DELIVERING)
+    with make_engine(address).begin() as connection:
+        for statement in (
+            f"UPDATE personal_access_tokens SET expires_at = expires_at + 90 WHERE id = {extended}",
+            f"DELETE FROM personal_access_tokens WHERE id = {gone}",
+            f"UPDATE personal_access_tokens SET revoked = true WHERE id = {replaced}",
+        ):
+            connection.execute(sa.text(statement))
+        make_token(connection, previous_personal_access_token_id=replaced)
+    expected = {
+        retired: Retirement.REVOKED if grace is None else Retirement.GRACE,
+        extended: Retirement.LEFT_ALONE,
+        gone: Retirement.GONE,
+        replaced: Retirement.REPLACED,
+    }
+    for _ in range(2):
+        for rotation in found.plan.rotations:
+            token = rotation.candidate.id
+            assert backend.finish(rotation, delivered=False) == Retired(expected[token]), tokens.index(token)
+
+
 def test_an_old_token_that_cannot_be_retired_is_told_beside_the_delivery(address: Address) -> None:
     backend = local(address)
     token = service_account(address, "inventory")

@@ -153,8 +153,8 @@ class LocalBackend:
                 return Retired(retirement.finish(connection, self._run, rotation))
         except TokensError as fault:
             refused = isinstance(fault, Refused) and not isinstance(fault, ReadOnly)
-            if refused and self._stage(token_id) is Stage.DONE:  # by an attempt whose answer was lost
-                return Retired(Retirement.REVOKED if rotation.grace_until is None else Retirement.GRACE)
+            if refused and (came_to := self._came_to(token_id)):  # by an attempt whose answer was lost
+                return Retired(came_to)
             return Retired(None, fault)
 
     def abandon(self, token_id: int) -> None:
@@ -275,6 +275,10 @@ class LocalBackend:
     def _stage(self, token_id: int) -> Stage | None:
         with database.reading(self._address) as connection:
             return stage.read(connection, self._run.run, token_id)
+
+    def _came_to(self, token_id: int) -> Retirement | None:
+        with database.reading(self._address) as connection:
+            return retirement.read(connection, self._run.run, token_id)
 
     def _verify(self, made: Successor, url: str) -> None:
         here = self._site.installation

@@ -67,6 +67,17 @@ SHORTEN = """
 """
 
 
+CAME_TO = """
+    SELECT
+      t.id, t.revoked IS TRUE AS revoked, p.successor_id,
+      p.grace_until IS NOT NULL
+        AND t.expires_at IS NOT DISTINCT FROM LEAST(p.old_expires_at, p.grace_until) AS in_grace
+    FROM token_tasks.rotations p
+    LEFT JOIN public.personal_access_tokens t ON t.id = p.token_id
+    WHERE p.run_id = %(run)s AND p.token_id = %(token)s AND p.state = 'done'
+"""
+
+
 class Retirement(StrEnum):
     """What became of the old token."""
 
@@ -121,6 +132,18 @@ def finish(connection: Connection, run: Record, rotation: Rotation) -> Retiremen
     return retirement
 
 
+def read(connection: Connection, run: int, token_id: int) -> Retirement | None:
+    """What a rotation has come to, by the old token as it is now; None where it is not done."""
+    row = connection.row(CAME_TO, run=run, token=token_id)
+    if row is None:
+        return None
+    if row.id is None:
+        return Retirement.GONE
+    if row.revoked:
+        return _revoked(connection, token_id, row.successor_id)
+    return Retirement.GRACE if row.in_grace else Retirement.LEFT_ALONE
+
+
 def abandon(connection: Connection, run: Record, token_id: int) -> None:
     """Revoke the successor of this token and put the memberships of its bot back; the old token is left as it is.
 
@@ -143,7 +166,7 @@ def _retire(connection: Connection, old: Any, entry: StoredRotation) -> Retireme
     if old is None:
         return Retirement.GONE
     if old.revoked:
-        return Retirement.REPLACED if _has_other(connection, old.id, entry) else Retirement.REVOKED
+        return _revoked(connection, old.id, entry.successor_id)
     if old.expires_at != entry.old_expires_at:
         return Retirement.LEFT_ALONE
     if entry.grace_until is None:
@@ -153,9 +176,11 @@ def _retire(connection: Connection, old: Any, entry: StoredRotation) -> Retireme
     return Retirement.GRACE
 
 
-def _has_other(connection: Connection, token_id: int, entry: StoredRotation) -> bool:
+def _revoked(connection: Connection, token_id: int, successor_id: int | None) -> Retirement:
+    """Which it is of an old token that is revoked: it may have another successor, which works."""
     succession = read_succession(connection, read_schema(connection))
     if succession is None:
-        return False
+        return Retirement.REVOKED
     statement = OTHER_SUCCESSOR.format(has_other=succession.exists(OTHER_LIVE))
-    return bool(connection.row(statement, token=token_id, successor=entry.successor_id).found)
+    has_other = connection.row(statement, token=token_id, successor=successor_id).found
+    return Retirement.REPLACED if has_other else Retirement.REVOKED
