@@ -20,6 +20,8 @@ from tests.testbed.journal import NEW, SOMEBODY, execute, make_old_run, make_pla
 from tests.testbed.marks import slow_ones
 from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.replication import Replicated
+from tests.testbed.rotation import begun, plan_of, reached, service_account
+from tests.testbed.runs import writing
 from tests.testbed.screen import Program
 from tokens import database
 from tokens.address import Address
@@ -36,6 +38,7 @@ from tokens.journal.listing import read_outcomes
 from tokens.journal.runs import list_runs
 from tokens.journal.setup import Installed
 from tokens.journal.trust import TABLES, JournalUntrusted
+from tokens.rotation.stage import Stage
 from tokens.selection import Selection
 from tokens.upgrade import Branch, downgrade, revisions, upgrade
 from tokens.views.journal import screen
@@ -482,6 +485,21 @@ def test_pruning_forgets_what_was_planned_before_a_day_in_utc_but_nothing_under_
         setup.uninstall(installed)
     execute(installed, "UPDATE token_tasks.runs SET heartbeat_at = now() - interval '1 hour'")
     assert setup.uninstall(installed) == 2
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("stage", [Stage.CREATED, Stage.VERIFIED])
+def test_a_new_token_that_nobody_may_have_is_not_forgotten(installed: Address, stage: Stage) -> None:
+    planned = plan_of(installed, service_account(installed))
+    record = begun(installed, planned)
+    made = reached(installed, record, planned.rotations[0], stage)
+    with writing(installed) as connection:
+        record.finish(connection, RunState.STOPPED)
+    said = rf"Run 1 has made token {made.id}, which works and may not be delivered: .* rotate --resume 1$"
+    with pytest.raises(Refused, match=said):
+        setup.uninstall(installed)
+    execute(installed, f"UPDATE personal_access_tokens SET revoked = true WHERE id = {made.id}")
+    assert setup.uninstall(installed) == 1
 
 
 def test_pruning_keeps_what_tells_that_a_token_which_is_not_revoked_was_replaced(

@@ -8863,6 +8863,12 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
     RETURNING cardinality(string_to_array(written, chr(10))) AS lines;
 
 -- journal.uninstall
+SELECT
+    FROM token_tasks.rotations p
+    JOIN token_tasks.runs r ON r.id = p.run_id AND r.state <> 'done'
+    WHERE p.state IN ('created', 'verified', 'delivering');
+
+-- journal.uninstall
 SELECT count(*) AS runs FROM token_tasks.runs;
 
 -- journal.uninstall

@@ -10,6 +10,7 @@ from tokens.counts import counted
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab import preflight
+from tokens.gitlab.kind import works
 from tokens.gitlab.schema import read_schema
 from tokens.journal import chain, publications, sequences
 from tokens.journal.attempts import check_idle
@@ -30,6 +31,24 @@ LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "10min"
 
 RUNS = "SELECT count(*) AS runs FROM token_tasks.runs"
+
+# Asked first: a role that has never rotated may not read all that the next statement takes.
+UNFINISHED = """
+    SELECT
+    FROM token_tasks.rotations p
+    JOIN token_tasks.runs r ON r.id = p.run_id AND r.state <> 'done'
+    WHERE p.state IN ('created', 'verified', 'delivering')
+"""
+
+UNDELIVERED = f"""
+    SELECT p.run_id AS run, s.id
+    FROM token_tasks.rotations p
+    JOIN token_tasks.runs r ON r.id = p.run_id AND r.state <> 'done'
+    JOIN public.personal_access_tokens s
+      ON s.id = p.successor_id AND s.created_at <= p.changed_at AT TIME ZONE 'UTC'
+    WHERE p.state IN ('created', 'verified', 'delivering') AND {works("s")}
+    ORDER BY p.run_id, s.id
+"""  # noqa: S608 - a constant
 
 # For the role of a name, which there may be none of, or for the one that is logged in.
 TABLES_OWNER = """
@@ -227,8 +246,8 @@ def runs_to_forget(address: Address) -> int | None:
 
     Raises:
         DatabaseError: see `tokens.errors`.
-        Refused: it could not be uninstalled: a run is under way, the database takes no changes, the journal is not
-            ours, or it is not of this version's revision.
+        Refused: it could not be uninstalled: a run is under way, or has made a token that works and may not be
+            delivered, the database takes no changes, the journal is not ours, or it is not of this version's revision.
     """
     with database.reading(address) as connection:
         state = preflight.read_state(connection)
@@ -244,7 +263,21 @@ def runs_to_forget(address: Address) -> int | None:
             _check_shape(connection, read_revision(connection))
             raise
         check_idle(connection)
+        _check_delivered(connection)
         return int(connection.row(RUNS).runs)
+
+
+def _check_delivered(connection: Connection) -> None:
+    """Refuse to forget a new token that nobody may have: without the journal it counts as one that is in use."""
+    if connection.row(UNFINISHED) is None:
+        return
+    made = connection.row(UNDELIVERED)
+    if made is not None:
+        on = to_type("to go on, with its options", "rotate", "--resume", made.run)
+        raise Refused(
+            f"Run {made.run} has made token {made.id}, which works and may not be delivered: bring that run to its "
+            f"end, or revoke the token in GitLab.{on}"
+        )
 
 
 def _check_installable(connection: Connection, state: preflight.ServerState) -> str | None:

@@ -270,7 +270,9 @@ def uninstall() -> None:
     """Remove the journal and all that it remembers.
 
     Afterwards no run can be undone, and none can be gone on with. Four eyes are
-    off then, and what proves the runs is gone: write evidence before.
+    off then, and what proves the runs is gone: write evidence before. It is
+    refused while a token works that a rotation has made and may not have
+    delivered.
 
     Example:
 
