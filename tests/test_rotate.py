@@ -651,6 +651,16 @@ def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gi
     assert [one.revoked for one in gitlab.rows()] == [True, True, True, False]
 
 
+def test_nobody_is_told_to_revoke_a_successor_that_is_dead(gitlab: Instance, gate: Gate) -> None:
+    process = gitlab.start("--token", NAME, "--yes", "--deliver", f"command:cat > {gitlab.folder}/token; {gate}")
+    gate.wait()
+    gitlab.execute("UPDATE personal_access_tokens SET revoked = true")
+    gate.open()
+    assert ended(process)[0] == 4
+    line = gitlab.refusal("--resume", "1", "--yes", "--deliver", f"file:{gitlab.folder}/other", status=3)
+    assert line.endswith(": Token 1 is revoked, and its successor 2 does not work any more.")
+
+
 @pytest.mark.slow
 def test_fifty_with_failures_of_every_kind_end_well_all_the_same(gitlab: Instance) -> None:
     more_accounts(gitlab, 49)

@@ -67,7 +67,8 @@ class Step(StrEnum):
 class Resumption:
     """One rotation that is not done. `rotation` is None where the old token is gone.
 
-    `successor_id` is None, too, where another token has got the successor's id since.
+    `successor_id` is None, too, where another token has got the successor's id since. `successor_works` is whether it
+    is neither revoked nor expired.
     """
 
     token_id: int
@@ -75,6 +76,7 @@ class Resumption:
     step: Step
     successor_id: int | None
     rotation: Rotation | None
+    successor_works: bool = False
 
     @property
     def makes_token(self) -> bool:
@@ -124,7 +126,7 @@ def _resumptions(rows: list[Any], candidates: dict[int, Candidate]) -> Iterator[
         if candidate is None:
             # A successor that was delivered is in use, whatever has become of the old token.
             if stage not in (Stage.ABANDONED, Stage.DELIVERED):
-                yield Resumption(row.token_id, stage, Step.ABANDON, row.successor_id, None)
+                yield Resumption(row.token_id, stage, Step.ABANDON, row.successor_id, None, row.live)
             continue
         rotation = Rotation(
             candidate,
@@ -133,7 +135,8 @@ def _resumptions(rows: list[Any], candidates: dict[int, Candidate]) -> Iterator[
             of_journal(row),
         )
         revoked = candidate.state is State.REVOKED
-        yield Resumption(row.token_id, stage, _step(stage, live=row.live, revoked=revoked), row.successor_id, rotation)
+        step = _step(stage, live=row.live, revoked=revoked)
+        yield Resumption(row.token_id, stage, step, row.successor_id, rotation, row.live)
 
 
 def _step(stage: Stage, *, live: bool, revoked: bool) -> Step:

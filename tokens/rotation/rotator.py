@@ -140,8 +140,12 @@ class Rotator:
         gone = f"Token {one.token_id} {'is revoked' if candidate else 'is gone, or is another one'}"
         if one.stage in (Stage.DELIVERING, Stage.DELIVERED):
             # It may be in use, and nothing else of the account's may work.
-            stays = f"its successor {one.successor_id} stays as it is: revoke it in GitLab if nobody has got it"
-            fault = Refused(f"{gone}, and {stays if one.successor_id else 'so is its successor'}.")
+            successor = "so is its successor"
+            if one.successor_works:
+                successor = f"its successor {one.successor_id} stays as it is: revoke it in GitLab if nobody has got it"
+            elif one.successor_id:
+                successor = f"its successor {one.successor_id} does not work any more"
+            fault = Refused(f"{gone}, and {successor}.")
             return Outcome(candidate, one.token_id, End.UNFINISHED, fault=fault, settled=True)
         if one.stage in (Stage.CREATED, Stage.VERIFIED):
             self._abandon(one.token_id)

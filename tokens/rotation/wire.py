@@ -17,7 +17,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.secret import Secret
 from tokens.version import __version__
 
-PROTOCOL = 11
+PROTOCOL = 12
 """Goes up with every change of what a Backend is asked, or of a value in it."""
 
 VERSION = f"{__version__}/{PROTOCOL}"
