@@ -623,6 +623,15 @@ def test_what_another_run_has_rotated_is_not_delivered_again(gitlab: Instance) -
     assert "Verify:  no (there is no new token)\nDeliver: nothing (there is no new token)\n" in done.stdout
 
 
+def test_a_run_ends_whose_old_token_another_one_has_rotated_with_a_grace(gitlab: Instance) -> None:
+    assert gitlab.run("--token", NAME, "--yes", "--deliver", "command:false").returncode == 1
+    gitlab.done("--token", NAME, "--grace", "7d", "--deliver", f"file:{gitlab.folder}/token")
+    resume = ("--resume", "1", "--yes", "--deliver", f"file:{gitlab.folder}/other")
+    line = gitlab.refusal(*resume, status=3)
+    assert line.endswith("Token 1 of inventory was rotated already, and its successor 3 works. No new token was made.")
+    assert "is complete" in gitlab.run(*resume).stdout
+
+
 @pytest.mark.slow
 def test_of_an_old_token_that_was_revoked_meanwhile_nothing_is_left_to_resume(gitlab: Instance, gate: Gate) -> None:
     """Nobody has a successor that was not handed over; one that was may be in use."""

@@ -24,7 +24,7 @@ STATEMENT_TIMEOUT = "30s"
 
 
 class OldTokenGone(Refused):
-    """The token that was to be replaced is gone or revoked: there is nothing to make a successor of."""
+    """The token that was to be replaced is gone, revoked, or replaced by now: nothing is left to do."""
 
 
 class PlanOutdated(Refused):

@@ -128,6 +128,8 @@ def _check(
     standing = read_standings(connection, schema, [token_id])[token_id]
     if standing.revoked:
         raise OldTokenGone(f"{standing} was revoked in the meantime.")
+    if standing.live_successor is not None and standing.unfinished_run is None:
+        raise OldTokenGone(f"{standing} was rotated already, and its successor {standing.live_successor} works.")
     reason = obstacle(standing, rules, allow_personal=True, new_owner=account)
     if reason:
         raise Refused(reason)
