@@ -1002,6 +1002,59 @@ def test_a_membership_stays_while_another_successor_of_its_bot_counts_on_it(addr
         assert end_of(address, member) == end
 
 
+def stopped_with_a_successor(address: Address, token: int, expires_in: int = 365) -> Record:
+    """A run that has stopped after it has made a successor of this token."""
+    planned = plan_of(address, token, expires_in=expires_in)
+    record = begun(address, planned)
+    reached(address, record, planned.rotations[0], Stage.CREATED)
+    with writing(address) as connection:
+        record.finish(connection, RunState.STOPPED)
+    return record
+
+
+def abandoned(address: Address, run: int, token: int) -> None:
+    """Go on with a run that has stopped, and abandon the rotation of this token."""
+    record = resume(address, run)
+    with database.connect(address) as connection:
+        abandon(connection, record, token)
+    ended(address, record)
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("revision", ["17.8", "head"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_membership_comes_back_once_all_who_have_moved_it_are_abandoned(
+    gitlab_database_at: Callable[[str], Address], revision: str, order: tuple[int, int]
+) -> None:
+    address = gitlab_database_at(revision)
+    install(address)
+    tokens, member = project_bot(address, SOON, tokens=2)
+    runs = [stopped_with_a_successor(address, token, days).run for token, days in zip(tokens, (300, 360), strict=True)]
+    abandoned(address, runs[order[0]], tokens[order[0]])
+    assert end_of(address, member) != str(SOON)
+    abandoned(address, runs[order[1]], tokens[order[1]])
+    assert end_of(address, member) == str(SOON)
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_membership_stays_while_a_token_counts_on_it_that_others_have_made_or_extended(
+    address: Address, extended: bool
+) -> None:
+    tokens, member = project_bot(address, SOON, tokens=2)
+    run = stopped_with_a_successor(address, tokens[0]).run
+    change = f"UPDATE personal_access_tokens SET expires_at = '{LATER}' WHERE id = {tokens[1]}"
+    if not extended:  # GitLab's own rotation of the same token
+        change = (
+            "INSERT INTO personal_access_tokens (user_id, name, expires_at, created_at, updated_at, scopes, "
+            f"organization_id) SELECT user_id, 'other', '{LATER}', now(), now(), scopes, organization_id "
+            f"FROM personal_access_tokens WHERE id = {tokens[0]}"
+        )
+    execute(address, change)
+    abandoned(address, run, tokens[0])
+    assert end_of(address, member) is None
+
+
 # Two at once
 
 

@@ -31,25 +31,32 @@ KEEP = """
     WHERE run_id = %(run)s AND token_id = %(token)s
 """
 
-# Not while another successor of the same bot, made by any run, would outlive the membership then.
+# Those of this rotation, and those of others that were abandoned while its successor kept their memberships from being
+# put back. Not while another token of the bot would outlive the membership then, whoever has made or extended it; but
+# the old token itself may have done so before.
 RESTORE = """
     UPDATE public.members m
     SET expires_at = kept.old_expires_at
-    FROM token_tasks.rotations p
+    FROM token_tasks.rotations ours
+    LEFT JOIN public.personal_access_tokens made ON made.id = ours.successor_id
+    JOIN token_tasks.rotations p
+      ON (p.run_id, p.token_id) = (ours.run_id, ours.token_id)
+      OR (p.state = 'abandoned' AND p.changed_at AT TIME ZONE 'UTC' >= made.created_at)
+    JOIN token_tasks.runs r ON r.id = p.run_id
     CROSS JOIN LATERAL unnest(p.member_ids, p.old_member_expires_at) AS kept (id, old_expires_at)
-    WHERE p.run_id = %(run)s
-      AND p.token_id = %(token)s
+    WHERE ours.run_id = %(run)s
+      AND ours.token_id = %(token)s
       AND m.id = kept.id
-      AND m.expires_at IS NOT DISTINCT FROM CAST(%(end)s AS date)
+      AND ((p.run_id, p.token_id) = (ours.run_id, ours.token_id) OR m.user_id = made.user_id)
+      AND m.expires_at IS NOT DISTINCT FROM CASE r.memberships WHEN 'until-token' THEN p.new_expires_at END
       AND NOT EXISTS (
         SELECT
-        FROM token_tasks.rotations other
-        JOIN public.personal_access_tokens s
-          ON s.id = other.successor_id AND s.created_at <= other.changed_at AT TIME ZONE 'UTC'
-        WHERE s.user_id = m.user_id
-          AND s.revoked IS NOT TRUE
-          AND s.id IS DISTINCT FROM p.successor_id
-          AND COALESCE(s.expires_at, CAST('infinity' AS date)) > kept.old_expires_at
+        FROM public.personal_access_tokens t
+        WHERE t.user_id = m.user_id
+          AND t.revoked IS NOT TRUE
+          AND t.id IS DISTINCT FROM made.id
+          AND COALESCE(t.expires_at, CAST('infinity' AS date)) > kept.old_expires_at
+          AND NOT (t.id = p.token_id AND t.expires_at IS NOT DISTINCT FROM p.old_expires_at)
       )
 """
 
@@ -67,9 +74,11 @@ def move(connection: Connection, run: Record, token_id: int, entry: StoredRotati
     connection.execute(KEEP, run=run.run, token=token_id, members=array_literal(members), old=ends)
 
 
-def put_back(connection: Connection, run: Record, token_id: int, entry: StoredRotation) -> None:
-    """Give them their old ends again, where nobody has moved them since and no other successor needs them."""
-    change(connection, RESTORE, run=run.run, token=token_id, end=_end(entry))
+def put_back(connection: Connection, run: Record, token_id: int) -> None:
+    """Give them their old ends again, where nobody has moved them since and no other token needs them."""
+    # Once for each rotation that has moved them, the last one first.
+    while change(connection, RESTORE, run=run.run, token=token_id):
+        pass
 
 
 def _end(entry: StoredRotation) -> str | None:

@@ -157,7 +157,7 @@ def abandon(connection: Connection, run: Record, token_id: int) -> None:
         entry = require(connection, run, token_id, Stage.ABANDONED)
         if entry.state is not Stage.ABANDONED and entry.successor_id is not None:
             change(connection, REVOKE_SUCCESSOR, token=entry.successor_id, noted=entry.changed_at)
-            memberships.put_back(connection, run, token_id, entry)
+            memberships.put_back(connection, run, token_id)
             connection.execute(FORGET, run=run.run, token=token_id, noted=entry.changed_at)
         reach(connection, run, token_id, Stage.ABANDONED)
 
