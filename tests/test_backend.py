@@ -21,7 +21,8 @@ from tokens.delivery.destination import Delivery, NewToken
 from tokens.errors import ConnectionLost, Refused, TokensError, UsageError
 from tokens.gitlab.digest import Keys
 from tokens.gitlab.kind import SERVICE_ACCOUNT
-from tokens.journal.installation import JournalMissing
+from tokens.journal.ended import SyslogLine
+from tokens.journal.installation import JournalMissing, RunState
 from tokens.rotation import AGENT, agent, wire
 from tokens.rotation.backend import Backend, Question, Retired, Survey
 from tokens.rotation.candidate import Search
@@ -264,6 +265,37 @@ def test_a_run_that_is_stopped_or_left_alone_has_an_end_in_the_journal(address: 
     assert value(address, "SELECT state FROM token_tasks.runs") == "stopped"
     *_, ended = run(backend, left, resume=1, delivery=kept)
     assert value(address, "SELECT state FROM token_tasks.runs") == "done"
+
+
+class ForgetfulAtTheEnd(LocalBackend):
+    """Loses the database at the very last step, so many times."""
+
+    times = 1
+
+    def end(self, state: RunState, why: str | None) -> SyslogLine | None:
+        if self.times:
+            self.times -= 1
+            raise ConnectionLost("The connection to the database was lost.")
+        return super().end(state, why)
+
+
+def test_the_end_of_a_run_is_tried_again_and_its_loss_is_told(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokens.rotation.run.PAUSES", (0.01, 0.01))
+    backend = ForgetfulAtTheEnd(Site(address), origin.here(), keys=KEYS)
+    for name, times in (("one", 2), ("two", 3)):
+        token = service_account(address, name)
+        backend.times = times
+        found = backend.survey(of_token(token))
+        events = run(backend, found.remaining, planned=found.plan, delivery=Kept())
+        assert isinstance([next(events), next(events)][1], Rotated)
+        if times == 2:
+            assert list(events) == [Ended(None)]
+            continue
+        with pytest.raises(ConnectionLost):
+            list(events)
+    assert value(address, "SELECT string_agg(state, ' ' ORDER BY id) FROM token_tasks.runs") == "done running"
 
 
 # Over the pipe

@@ -122,6 +122,8 @@ class RotationCourse:
         return [f"{tokens} changed by somebody else in the meantime, and left alone: {first_of(ids)}."] if ids else []
 
     def _to_go_on(self) -> str:
+        if len(self.done) == len(self.left):
+            return self._to_resume("to write down its end")
         return self._to_resume("to rotate the others" if len(self.left) > 1 else "to go on")
 
     def _to_resume(self, purpose: str) -> str:

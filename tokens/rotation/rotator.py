@@ -176,7 +176,7 @@ class Rotator:
                 raise KeyboardInterrupt
             destination = self._delivery.destination(new)
             # From here on somebody may have it, unless another process has gone on with the run.
-            _insist(lambda: self._backend.mark(candidate.id, Stage.DELIVERING, destination), PAUSES)
+            insist(lambda: self._backend.mark(candidate.id, Stage.DELIVERING, destination), PAUSES)
             with heartbeats(self._backend):
                 self._deliver(self._delivery, made.token, new)
         except (VerificationFailed, DeliveryFailed) as fault:
@@ -188,7 +188,7 @@ class Rotator:
             self._give_up(candidate.id)
             raise
         try:
-            finished = _insist(lambda: self._backend.finish(rotation, delivered=False), FAILOVER_PAUSES)
+            finished = insist(lambda: self._backend.finish(rotation, delivered=False), FAILOVER_PAUSES)
         except TakenOver as fault:
             raise _also(
                 fault,
@@ -222,7 +222,7 @@ class Rotator:
             return attempt.retirement
 
         try:
-            retired = _insist(retire, FAILOVER_PAUSES, self._stop_requested)
+            retired = insist(retire, FAILOVER_PAUSES, self._stop_requested)
         except ReadOnly as fault:
             raise _also(fault, _unfinished(new), ExitStatus.PARTIAL) from fault
         except SuccessorGone as fault:
@@ -234,7 +234,7 @@ class Rotator:
         return Outcome(candidate, candidate.id, End.DONE, new, retired)
 
     def _abandon(self, token_id: int) -> None:
-        _insist(lambda: self._backend.abandon(token_id), PAUSES)
+        insist(lambda: self._backend.abandon(token_id), PAUSES)
 
     def _give_up(self, token_id: int) -> None:
         """Revoke the successor, if there is one and the database lets it; else the run's continuation does."""
@@ -243,6 +243,23 @@ class Rotator:
 
     def _new(self, rotation: Rotation, successor_id: int | None) -> NewToken:
         return new_token(rotation, successor_id, self._number, self._planned_at)
+
+
+def insist(
+    act: Callable[[], Result], pauses: tuple[float, ...], stop_requested: Callable[[], object] = lambda: None
+) -> Result:
+    """Take a step, several times where the database does not answer: what is out in the world should be on record.
+
+    Once somebody wants to stop there is one more try at most.
+    """
+    for pause in pauses:
+        try:
+            return act()
+        except (DatabaseError, ReadOnly):
+            if stop_requested():
+                raise
+            wait(pause, stop_requested)
+    return act()
 
 
 def new_token(
@@ -260,23 +277,6 @@ def new_token(
         run,
         planned_at,
     )
-
-
-def _insist(
-    act: Callable[[], Result], pauses: tuple[float, ...], stop_requested: Callable[[], object] = lambda: None
-) -> Result:
-    """Take a step, several times where the database does not answer: what is out in the world should be on record.
-
-    Once somebody wants to stop there is one more try at most.
-    """
-    for pause in pauses:
-        try:
-            return act()
-        except (DatabaseError, ReadOnly):
-            if stop_requested():
-                raise
-            wait(pause, stop_requested)
-    return act()
 
 
 def _also(fault: Fault, more: str, status: ExitStatus | None = None) -> Fault:

@@ -16,7 +16,7 @@ from tokens.journal.installation import RunState
 from tokens.rotation.backend import Backend, Begun, heartbeats
 from tokens.rotation.plan import RotationPlan
 from tokens.rotation.resumption import Resumption, Step
-from tokens.rotation.rotator import Outcome, Rotator
+from tokens.rotation.rotator import PAUSES, Outcome, Rotator, insist
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def run(
 
     Raises:
         KeyboardInterrupt, EOFError: nobody has asked to stop in another way; what was under way is put in order.
-        TokensError: see `tokens.errors`; before Began nothing was changed, from then on what was rotated stays so.
+        TokensError: see `tokens.errors`; before Began nothing was changed, from then on what was rotated stays so. It
+            may have been the last step of all, that the journal gets the run's end.
     """
     begun = _begin(backend, remaining, planned, resume, reason)
     outcomes: list[Outcome] = []
-    why: str | None = "an unforeseen fault"
     backend.stop_requested = lambda: stop_requested() is not None
     rotator = Rotator(
         backend,
@@ -100,6 +100,12 @@ def run(
         received=received,
         stop_requested=backend.stop_requested,
     )
+
+    def end(error: BaseException | None) -> None:
+        why = _why(error, stop_requested())
+        complete = len(outcomes) == len(remaining) and all(one.is_settled for one in outcomes)
+        ended(backend.end(RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL, why))
+
     try:
         yield Began(begun.run)
         for one in remaining:
@@ -115,21 +121,13 @@ def run(
                     fault = after(new)
                 if fault is not None:
                     yield AfterFailed(new, fault)
-        why = None
-    except (KeyboardInterrupt, EOFError):
-        if not stop_requested():
-            why = f"stopped by {signal.SIGINT.name}"
+    except BaseException as error:
+        if not (stop_requested() and isinstance(error, (KeyboardInterrupt, EOFError))):
+            # If the database still lets it: the journal is true without it, too.
+            with suppress(TokensError):
+                end(error)
             raise
-    except TokensError as fault:
-        why = str(fault)
-        raise
-    finally:
-        if by := stop_requested():
-            why = f"stopped by {by.name}"
-        complete = len(outcomes) == len(remaining) and all(one.is_settled for one in outcomes)
-        # If the database still lets it: the journal is true without it, too.
-        with suppress(TokensError):
-            ended(backend.end(RunState.DONE if complete else RunState.STOPPED if why else RunState.PARTIAL, why))
+    insist(lambda: end(None), PAUSES, stop_requested)
     yield Ended(stop_requested())
 
 
@@ -170,6 +168,17 @@ def _begin(
             f"Somebody has continued run {begun.run} in the meantime: look at what is left of it, and resume."
         )
     return begun
+
+
+def _why(error: BaseException | None, stopped_by: signal.Signals | None) -> str | None:
+    """Why a run ends before its time, None where it does not."""
+    if stopped_by:
+        return f"stopped by {stopped_by.name}"
+    if isinstance(error, (KeyboardInterrupt, EOFError)):
+        return f"stopped by {signal.SIGINT.name}"
+    if isinstance(error, TokensError):
+        return str(error)
+    return None if error is None else "an unforeseen fault"
 
 
 def _steps(remaining: Sequence[Resumption]) -> set[tuple[int, Step, int | None]]:

@@ -37,7 +37,7 @@ LOCK_TIMEOUT = "250ms"
 ROW_TIMEOUT = "50ms"  # the same where rows are held already, for which others wait along
 STATEMENT_TIMEOUT = "30s"  # so that a dead client leaves no long-running statement behind
 PAUSES = (0.5, 1.0, *[2.0] * 30)  # seconds before each further try at a table that is locked, give or take a half
-TRIES = 3  # so many of them at tokens that others have locked
+TRIES = 3  # of these are for tokens that others have locked
 TABLE_LOCKED = "another session has locked a table"
 WAIT = 0.5  # seconds between two questions whether there is a reason to wait
 
