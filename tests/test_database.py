@@ -20,9 +20,9 @@ from tests.testbed.accounts import run_as
 from tests.testbed.gitlab_api import Authority, make_authority
 from tokens.address import Address
 from tokens.database import Connection, connect
-from tokens.driver import login
+from tokens.database.driver import login
+from tokens.database.failures import one_line
 from tokens.errors import DatabaseError, StatementTimeout
-from tokens.failures import one_line
 from tokens.targets.demo.programs import Account
 
 BY_GETENV = ("PGREQUIRESSL", "PGSERVICEFILE", "PGSYSCONFDIR", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGLOCALEDIR")
@@ -157,8 +157,9 @@ def by_tls(gitlab_database: Address, authority: Authority) -> Iterator[Address]:
 
 LOGIN = """\
 import sys
-from tokens import database, libpq
+from tokens import database
 from tokens.address import Address
+from tokens.database import libpq
 from tokens.errors import TokensError
 
 libpq.SYSTEM_CERTIFICATES = ("/nowhere", sys.argv[2])

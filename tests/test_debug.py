@@ -17,8 +17,8 @@ from tests.testbed.program import GITLAB_TOKENS
 from tests.testbed.servers import Alone
 from tokens.address import Address
 from tokens.database import connect
-from tokens.engine import transaction
 from tokens.errors import TokensError
+from tokens.upgrade.engine import transaction
 
 DIGEST = "L1veD1gest0fS0mebody="
 OBJECTION = """

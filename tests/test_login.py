@@ -15,9 +15,9 @@ from tests.testbed.program import GITLAB_TOKENS, call
 from tests.testbed.servers import Alone
 from tokens.address import Address, Advice
 from tokens.database import connect
+from tokens.database.failures import LET_MORE_IN, TAKEN, UNLESS_FULL
+from tokens.database.libpq import libpq_parameters
 from tokens.errors import DatabaseError
-from tokens.failures import LET_MORE_IN, TAKEN, UNLESS_FULL
-from tokens.libpq import libpq_parameters
 from tokens.targets.demo.embedded import Server
 
 pytestmark = pytest.mark.xdist_group("login")

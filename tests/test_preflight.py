@@ -8,15 +8,16 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.testbed.engine import make_engine
-from tokens import database, driver
+from tokens import database
 from tokens.address import Address
+from tokens.database import driver
+from tokens.database.libpq import parameters_of
 from tokens.errors import DatabaseError, ExitStatus, LockTimeout, Refused, TokensError, UsageError
 from tokens.gitlab import preflight
 from tokens.gitlab.needs import ANALYZE, CHANGE, ROTATE, Needs, Privilege
 from tokens.gitlab.schema import read_schema
 from tokens.inventory.diagnosis import diagnose
 from tokens.inventory.due import due
-from tokens.libpq import parameters_of
 from tokens.selection import EVERYTHING
 
 Superuser = Callable[[Address], Address]

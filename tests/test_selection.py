@@ -28,7 +28,7 @@ from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import STATE_EXPRESSION, Kind, State, kind_expression
 from tokens.gitlab.schema import Schema, read_schema
 from tokens.selection import EVERY_KIND, EVERY_STATE, DateRange, Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 
 TOKENS = 300
 DAY = ExpirationDate.typed("2024-06-15")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tokens.database.libpq import parameters_of
 from tokens.errors import UsageError
-from tokens.libpq import parameters_of
 from tokens.targets.target import (
     DatabaseTarget,
     DemoTarget,

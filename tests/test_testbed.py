@@ -33,7 +33,7 @@ from tests.testbed.folders import public_folder, remove_leftovers
 from tests.testbed.pgbouncer import pgbouncer
 from tests.testbed.program import INV, call
 from tokens.address import Address
-from tokens.driver import login
+from tokens.database.driver import login
 from tokens.inventory.analysis import analyze
 from tokens.targets.demo.programs import Account
 

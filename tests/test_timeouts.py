@@ -13,11 +13,11 @@ from tests.testbed.commands import typed
 from tests.testbed.marks import slow_ones
 from tests.testbed.planted import NEXT_YEAR, SOON, fill, rotation
 from tests.testbed.servers import Alone
-from tokens import database, driver
+from tokens import database
 from tokens.address import Address
-from tokens.database import connect
-from tokens.engine import transaction
+from tokens.database import connect, driver
 from tokens.errors import ConnectionLost, DatabaseError
+from tokens.upgrade.engine import transaction
 
 SETTINGS = (
     "statement_timeout",

@@ -16,7 +16,7 @@ from tests.benchmark.figures import say, timed
 from tests.testbed.engine import make_engine
 from tokens import database
 from tokens.address import Address
-from tokens.driver import login
+from tokens.database.driver import login
 from tokens.targets.demo.embedded import Server
 from tokens.targets.demo.programs import packaged_binaries
 from tokens.upgrade import Branch, upgrade

@@ -17,7 +17,7 @@ from tests.benchmark.journal import described
 from tests.benchmark.lookups import looking_up, percentile
 from tests.benchmark.steps import Steps
 from tokens.address import Address
-from tokens.driver import login
+from tokens.database.driver import login
 
 ROUNDS = 3
 SELECT = f"""

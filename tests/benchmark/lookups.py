@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from tests.benchmark.copies import digest
 from tokens.address import Address
-from tokens.driver import login
+from tokens.database.driver import login
 
 CLIENTS = 8
 PACE = 50  # look-ups a second and client

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from tests.benchmark.copies import OLD
 from tests.benchmark.lookups import Measured, asking
 from tokens.address import Address
-from tokens.driver import login
+from tokens.database.driver import login
 
 CLIENTS = 4
 PACE = 25  # UPDATEs a second and client, where none has to wait

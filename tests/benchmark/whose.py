@@ -12,7 +12,7 @@ from tests.benchmark.copies import Copies
 from tests.benchmark.figures import judge, say, seconds, timed
 from tests.testbed.addresses import url
 from tokens.address import Address
-from tokens.driver import login
+from tokens.database.driver import login
 from tokens.gitlab.digest import Keys
 from tokens.inventory.scan import Scan
 from tokens.secret import Secret

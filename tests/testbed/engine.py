@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from tokens.address import Address
-from tokens.driver import login
+from tokens.database.driver import login
 
 
 @lru_cache(8)  # what it learns at its first login, and the statements that it has compiled

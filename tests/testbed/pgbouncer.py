@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tokens.address import Address
-from tokens.driver import accepts
+from tokens.database.driver import accepts
 from tokens.targets.demo.programs import unprivileged_account
 
 PORT = 6432

@@ -13,7 +13,7 @@ from typing import Any
 from tests.testbed import servers
 from tests.testbed.servers import GITLAB, Databases, administrator, create_role
 from tokens.address import Address
-from tokens.driver import accepts
+from tokens.database.driver import accepts
 from tokens.targets.demo.embedded import Server
 from tokens.targets.demo.programs import Programs, packaged_binaries, unprivileged_account
 

@@ -34,7 +34,7 @@ from tokens.gitlab.schema import Schema
 from tokens.gitlab.settings import Policy, read_policy
 from tokens.gitlab.succession import why_unknown
 from tokens.selection import Selection, refuse_everything, refuse_others
-from tokens.unmatched import check_names, ids_without_effect, why_nothing
+from tokens.selection.unmatched import check_names, ids_without_effect, why_nothing
 
 CHUNK = 500  # tokens, few enough for a short transaction on a slow server
 

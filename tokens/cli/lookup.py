@@ -75,7 +75,7 @@ def _runs(context: invoke.Context, target: str | None) -> list[str]:
 def _names(context: invoke.Context, target: str | None, what: str, begun: str) -> list[str]:
     # The database's driver, for this alone.
     from tokens import database
-    from tokens.unmatched import names_beginning
+    from tokens.selection.unmatched import names_beginning
 
     address = local_address(TargetOption(context, target), Environment(None, None, None))
     if address is None:

@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from tokens.database import Connection
-from tokens.driver import SETTINGS
+from tokens.database.driver import SETTINGS
 from tokens.gitlab.schema import MEMBERS, TOKENS
 
 WRITTEN = (TOKENS, MEMBERS, "personal_access_token_granular_scopes")
@@ -83,7 +83,7 @@ def change(connection: Connection, statement: str, **parameters: object) -> int:
     """Change rows of GitLab's in an open transaction, with an UPDATE or INSERT that returns nothing; how many.
 
     Triggers find GitLab's tables without a schema where the role owns them and is no superuser; for any other role they
-    run with pg_catalog alone in the path. One that needs more fails, and `tokens.failures` says what to do.
+    run with pg_catalog alone in the path. One that needs more fails, and `tokens.database.failures` says what to do.
     """
     if not _need_public(connection):
         return connection.execute(statement, **parameters)

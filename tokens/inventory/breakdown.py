@@ -18,7 +18,7 @@ from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.policy import Demands, read_demands
 from tokens.selection import Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 
 HURTFUL = ("api", "sudo", "admin_mode")
 """Scopes that let a token change everything its owner may change, or more."""

@@ -25,7 +25,7 @@ from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.replay import read_lag
 from tokens.selection import DateRange, Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 from tokens.usage.reading import Usage
 
 DUE = f"""

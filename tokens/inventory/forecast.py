@@ -22,7 +22,7 @@ from tokens.gitlab.settings import read_policy
 from tokens.inventory import credentials
 from tokens.inventory.ids import notes_on_selection
 from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 
 CLIFF = 5  # a day with more than the fifth part of all tokens
 FEW = 10  # tokens that are no cliff, however many of them have one day

@@ -22,7 +22,7 @@ from tokens.inventory.due import FOR_EVER, DueToken, each_token, expired_in_use,
 from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.replay import read_lag
 from tokens.selection import Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 from tokens.usage.reading import Usage
 
 MOST_SERIES = 5000  # of single tokens; one series a token is fine for some thousands

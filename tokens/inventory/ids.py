@@ -6,7 +6,7 @@ from tokens.gitlab import preflight
 from tokens.gitlab.needs import LIST
 from tokens.gitlab.schema import Schema
 from tokens.selection import Selection
-from tokens.unmatched import ids_without_effect, why_none
+from tokens.selection.unmatched import ids_without_effect, why_none
 
 CHOSEN = """
     SELECT t.id

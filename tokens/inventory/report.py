@@ -44,7 +44,7 @@ from tokens.inventory.report_rows import (
 )
 from tokens.inventory.tokens import COUNT
 from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 from tokens.usage.reading import Usage
 
 ROWS = 100  # of each table

@@ -13,7 +13,7 @@ from tokens.gitlab.kind import PROJECT_BOT
 from tokens.gitlab.schema import SETTINGS, TOKENS, Schema
 from tokens.gitlab.settings import DEFAULT_LIFETIME, Policy
 from tokens.selection import EVERYTHING, Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 
 SIMULATED_TODAY = "CAST(%(simulated_today)s AS date)"
 """The day before the first night, as SQL."""

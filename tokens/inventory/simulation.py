@@ -25,7 +25,7 @@ from tokens.inventory.ids import notes_on_selection
 from tokens.inventory.nights import RULES_A_DAY, WITHOUT_TOKENS, Nights
 from tokens.inventory.scenario import Scenario, resolve
 from tokens.selection import EVERYTHING, Selection
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 from tokens.usage.reading import Usage
 
 AT_ONCE = 2000  # rows in one round trip

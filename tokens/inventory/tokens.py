@@ -30,7 +30,7 @@ from tokens.inventory.credentials import Others
 from tokens.inventory.ids import notes_on_ids
 from tokens.inventory.token_columns import Column
 from tokens.selection import Selection
-from tokens.unmatched import check_names, why_nothing
+from tokens.selection.unmatched import check_names, why_nothing
 from tokens.usage.reading import Usage
 
 AT_ONCE = 2000  # rows in one round trip

@@ -13,7 +13,7 @@ from tokens.inventory.ids import CHOSEN, notes_on_ids
 from tokens.inventory.token_columns import BY_NAME
 from tokens.inventory.tokens import COUNT, Layout, listed
 from tokens.selection import Selection, refuse_others
-from tokens.unmatched import check_names
+from tokens.selection.unmatched import check_names
 
 MOST_KNOWN = 100_000  # tokens whose ids are kept while the log is read; of more all calls are counted first
 SHOWN = ("id", "kind", "account", "owner", "name", "state", "expires_at")

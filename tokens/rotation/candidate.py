@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tokens import database, unmatched
+from tokens import database
 from tokens.address import Address
 from tokens.change.change import MOST_DAYS
 from tokens.database import Connection
@@ -24,8 +24,8 @@ from tokens.gitlab.needs import ROTATE
 from tokens.gitlab.schema import GRANULAR_SCOPES, TOKENS, Schema, read_schema
 from tokens.gitlab.scope_list import scopes_of
 from tokens.gitlab.succession import read_succession
-from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection, refuse_others
-from tokens.unmatched import LEFT_OUT_BY, check_names, check_scopes, ids_without_effect
+from tokens.selection import EVERY_KIND, EVERY_STATE, EVERYTHING, Selection, refuse_others, unmatched
+from tokens.selection.unmatched import LEFT_OUT_BY, check_names, check_scopes, ids_without_effect
 
 LARGEST_ID = 2**63 - 1
 NOBODY = "(nobody)"

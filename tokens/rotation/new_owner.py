@@ -12,7 +12,7 @@ from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab.kind import HUMAN, SERVICE_ACCOUNT
 from tokens.gitlab.schema import USER_DETAILS, USERS, Schema
-from tokens.unmatched import near_service_account
+from tokens.selection.unmatched import near_service_account
 
 GONE = "(gone)"
 ACTIVE = "active"

@@ -111,7 +111,7 @@ class Server:
         if not self.running():
             return False
         # Not at the top: who only asks whether it runs needs no driver.
-        from tokens.driver import accepts
+        from tokens.database.driver import accepts
 
         return accepts(self.address(database, user))
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tokens.database.libpq import libpq_parameters
 from tokens.errors import UsageError
-from tokens.libpq import libpq_parameters
 from tokens.targets.here.database_url import read_url
 from tokens.targets.here.ruby_yaml import Unreadable, read_yaml, ruby_text
 

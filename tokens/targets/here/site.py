@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tokens.address import Address, conninfo, shown_place
 from tokens.call import current
+from tokens.database.libpq import libpq_variables
 from tokens.errors import Refused, TokensError, UsageError
-from tokens.libpq import libpq_variables
 from tokens.targets.here import identity
 from tokens.targets.here.advice import advice
 from tokens.targets.here.database_yml import OURS, read_settings

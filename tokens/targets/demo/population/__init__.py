@@ -28,7 +28,7 @@ def fill(address: Address, tokens: int, report: ReportProgress, expires_at: date
     the database has users already.
     """
     # Not at the top: the first line of progress need not wait for SQLAlchemy.
-    from tokens.engine import set_locally, transaction
+    from tokens.upgrade.engine import set_locally, transaction
 
     with transaction(address) as connection:
         # A database of our own that nobody else has entered yet.

@@ -1,7 +1,7 @@
 """The driver itself, with our manners: how it logs in, begins a transaction, and reads text.
 
-What fails comes out as the driver's own error, but for an address that libpq does not understand. `tokens.failures`
-says what such an error means.
+What fails comes out as the driver's own error, but for an address that libpq does not understand.
+`tokens.database.failures` says what such an error means.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from psycopg.adapt import Loader, Transformer
 from psycopg.rows import namedtuple_row
 
 from tokens.address import Address
-from tokens.libpq import parameters_of, show_openssl_the_systems_certificates
+from tokens.database.libpq import parameters_of, show_openssl_the_systems_certificates
 
 TRANSACTION_TIMEOUT_SINCE = 170000  # server_version_num of the first PostgreSQL that has the setting
 

@@ -18,9 +18,9 @@ from alembic.script import ScriptDirectory
 
 from tokens.address import Address
 from tokens.database import Connection
-from tokens.driver import SETTINGS, set_configs
-from tokens.engine import plainly, set_locally, transaction
+from tokens.database.driver import SETTINGS, set_configs
 from tokens.errors import Refused, UsageError
+from tokens.upgrade.engine import plainly, set_locally, transaction
 
 HEAD = "head"
 BASE = "base"
@@ -176,6 +176,6 @@ def _options(branch: Branch) -> dict[str, str]:
 
 def _migrations() -> Path:
     """A wheel carries the migrations inside the package; in a checkout they lie beside it."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "migrations"
     return inside if inside.is_dir() else package.parent / "migrations"

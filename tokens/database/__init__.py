@@ -1,4 +1,4 @@
-"""Manners: how every room talks to PostgreSQL. Beside it driver, failures, libpq and engine alone know the driver.
+"""Manners: how every room talks to PostgreSQL. Beside this one `tokens.upgrade` alone knows the driver.
 
 Nothing here outlives a transaction on the server: PgBouncer in transaction mode hands one session to many clients, so
 settings are `SET LOCAL`, statements are not prepared and no connection is kept between two pieces of work.
@@ -21,9 +21,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import namedtuple_row, tuple_row
 
 from tokens.address import Address
-from tokens.driver import login, rows_of, send_begin, set_configs
-from tokens.errors import ConnectionLost, DatabaseError, Refused, TokensError
-from tokens.failures import (
+from tokens.database.driver import login, rows_of, send_begin, set_configs
+from tokens.database.failures import (
     CURES,
     STOOD_STILL,
     TIMEOUT_SETTINGS,
@@ -33,6 +32,7 @@ from tokens.failures import (
     one_line,
     translated,
 )
+from tokens.errors import ConnectionLost, DatabaseError, Refused, TokensError
 
 CANCELLING = 3.0  # seconds
 # Workers would share a hash of that size, for which a container with Docker's 64 MB of shared memory has no room. What

@@ -13,7 +13,7 @@ from psycopg.rows import namedtuple_row
 
 from tokens.address import Address, Advice
 from tokens.call import to_type
-from tokens.driver import login, rows_of, send_begin
+from tokens.database.driver import login, rows_of, send_begin
 from tokens.errors import (
     ConnectionLost,
     DatabaseError,

@@ -15,8 +15,8 @@ from sqlalchemy.pool import NullPool
 
 from tokens.address import Address
 from tokens.database import Connection, begin
-from tokens.driver import login, set_configs
-from tokens.failures import translated
+from tokens.database.driver import login, set_configs
+from tokens.database.failures import translated
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def transaction(address: Address) -> Iterator[sa.Connection]:
     """One transaction in the database at `address`: committed at the end, rolled back by any exception.
 
     Whatever the driver raises comes out as one of `tokens.errors`, in one line. It begins with
-    `tokens.driver.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
+    `tokens.database.driver.SETTINGS`, and so does what SQLAlchemy itself asks at its first login.
     """
 
     def protect(driver: psycopg.Connection[Any]) -> None:
