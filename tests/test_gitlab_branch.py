@@ -640,7 +640,7 @@ def test_a_wheel_finds_the_migrations_inside_the_package_whatever_the_folder_is_
 ) -> None:
     package = tmp_path / "site packages: 100%" / "tokens"
     shutil.copytree(Path(__file__).parent.parent / "migrations", package / "migrations")
-    monkeypatch.setattr("tokens.upgrade.__file__", str(package / "upgrade.py"))
+    monkeypatch.setattr("tokens.upgrade.__file__", str(package / "upgrade" / "__init__.py"))
     assert revisions(Branch.GITLAB) == RELEASES
 
 
