@@ -286,6 +286,14 @@ def test_what_can_be_no_choice_and_no_change_is_said_before_anything_is_done(cal
     assert said in str(caught.value)
 
 
+def test_several_kinds_and_states_may_come_in_any_collection(gitlab: Address) -> None:
+    kinds: Any = [tokens.Kind.PERSONAL, tokens.Kind.PROJECT]
+    states: Any = (tokens.State.ACTIVE,)
+    asked = replace(on(SOON), kinds=kinds, states=states)
+    assert asked == replace(on(SOON), kinds=frozenset(kinds))
+    assert tokens.plan(gitlab, asked, tokens.Change(by=30)).tokens > 0
+
+
 def test_a_change_without_a_date_is_a_removal(gitlab: Address) -> None:
     assert tokens.plan(gitlab, on(SOON), tokens.Change()).kind == "remove"
 

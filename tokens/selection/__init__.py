@@ -137,6 +137,8 @@ class Selection:
             )
             if given is not None and not several:
                 raise UsageError(f"{name} takes several of {wanted.__name__}, not {shortened(repr(given))}.")
+            if given is not None and name != "owner_states":
+                object.__setattr__(self, name, frozenset(given))  # a caller without mypy may have them in a list
         for name in ("last_used_before", "last_used_after", "created_before", "created_after"):
             day = getattr(self, name)
             if day is not None and (isinstance(day, datetime) or not isinstance(day, date)):
