@@ -18,7 +18,6 @@ from tokens.errors import ExitStatus
 from tokens.journal import beginning, listing, runs
 from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
-from tokens.journal.runs import StoredRun
 from tokens.journal.setup import check_usable
 from tokens.origin import Origin
 from tokens.run.stored_plans import Application, PlanComplete, plan_to_apply
@@ -81,16 +80,13 @@ def _apply(
     handling: Handling,
     report: RunReport,
 ) -> Ending:
-    if not (handling.dry_run or handling.csv):
+    if handling.csv:
+        return _print_plan(environment, site, run, report.instance)
+    if not handling.dry_run:
         beginning.check_idle_at(site.address)
     try:
-        with environment.announced("Reading the plan"):
-            found = plan_to_apply(site.address, run, release=site.release)
+        found = _found(environment, site, run)
     except PlanComplete as complete:
-        if handling.csv:
-            _print_csv(environment, complete.stored, (), report.instance)
-            environment.tell(str(complete))
-            return DONE
         report.add(run=run, state=RunState.DONE.value)
         if handling.dry_run:
             report.add(outcomes=())  # as where tokens are left
@@ -98,9 +94,6 @@ def _apply(
         return DONE
     stored, plan = found.stored, found.plan
     report.instance = known(report.instance, plan)
-    if handling.csv:
-        _print_csv(environment, stored, _listed(site, found), report.instance)
-        return DONE
     propose(_to_change(found), report, view.title_to_apply(found, report.instance, report.columns))
     if found.undone:
         report.add(undoes=view.run_as_dict(found.undone))
@@ -133,12 +126,25 @@ def _to_change(found: Application | Undo) -> Plan:
     return found.plan.without(frozenset(found.changed_since)) if found.changed_since else found.plan
 
 
-def _print_csv(
-    environment: Environment, stored: StoredRun, listed: Iterable[listing.TokenOutcome], instance: Instance
-) -> None:
+def _found(environment: Environment, site: Site, run: int) -> Application:
+    with environment.announced("Reading the plan"):
+        return plan_to_apply(site.address, run, release=site.release)
+
+
+def _print_plan(environment: Environment, site: Site, run: int, instance: Instance) -> Ending:
+    """Print all tokens that are left of a stored plan, as CSV."""
+    listed: Iterable[listing.TokenOutcome] = ()
+    try:
+        found = _found(environment, site, run)
+    except PlanComplete as complete:
+        stored = complete.stored
+        environment.tell(str(complete))
+    else:
+        stored, listed, instance = found.stored, _listed(site, found), known(instance, found.plan)
     environment.take_utf8()
     for line in tokens_csv(stored, listed, instance):
         environment.write(f"{line}\n")
+    return DONE
 
 
 def _listed(site: Site, found: Application) -> Iterator[listing.TokenOutcome]:
