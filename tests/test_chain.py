@@ -25,7 +25,8 @@ from tests.testbed.journal import SOMEBODY, execute, make_old_run, make_plan, ma
 from tests.testbed.program import GITLAB_TOKENS
 from tokens import database
 from tokens.address import Address
-from tokens.change.plan import Chunk, RunKind
+from tokens.change.chunks import Chunk
+from tokens.change.plan import RunKind
 from tokens.database import Connection
 from tokens.errors import DatabaseError, ExitStatus
 from tokens.journal import chain, check_chain, evidence, proof, trust

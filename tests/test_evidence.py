@@ -19,7 +19,7 @@ from tests.testbed.commands import call_here
 from tests.testbed.journal import NEW, SOMEBODY, execute, make_old_run, make_plan, make_run, writing
 from tests.testbed.program import GITLAB_TOKENS
 from tokens.address import Address
-from tokens.change.plan import Chunk, TokenIds
+from tokens.change.chunks import Chunk, TokenIds
 from tokens.errors import ExitStatus
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.attempts import begin

@@ -35,7 +35,8 @@ from tests.testbed.runs import resume
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.change.chunks import Chunk, TokenIds
+from tokens.change.plan import Plan, RunKind
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.gitlab.kind import Kind

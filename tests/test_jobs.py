@@ -21,7 +21,8 @@ from tests.testbed.runs import apply, begin_run, everything, execute, install, p
 from tokens import verbs
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.plan import CHUNK, RunKind, make_plan
+from tokens.change.chunks import CHUNK
+from tokens.change.plan import RunKind, make_plan
 from tokens.commands import carry_out
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, UsageError

@@ -17,9 +17,10 @@ from tests.testbed.runs import query
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
+from tokens.change.chunks import CHUNK
 from tokens.change.facts import BLOCKED, DUE, NOTIFIED, WILL_WORK, dated_by, read_facts, read_facts_and_counts
 from tokens.change.kinds import read_counts
-from tokens.change.plan import CHUNK, RunKind, make_plan
+from tokens.change.plan import RunKind, make_plan
 from tokens.gitlab import notices
 from tokens.gitlab.background_migration import BackgroundMigration
 from tokens.gitlab.expiration import ExpirationDate

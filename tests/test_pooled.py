@@ -31,7 +31,8 @@ from tests.testbed.replication import Pair, Replicated
 from tests.testbed.runs import OLD, apply, begin_run, everything, execute, install, plan_of, query, undo
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.plan import CHUNK, Plan, RunKind, make_plan
+from tokens.change.chunks import CHUNK
+from tokens.change.plan import Plan, RunKind, make_plan
 from tokens.database import connect
 from tokens.errors import ExitStatus, Refused
 from tokens.gitlab.kind import State

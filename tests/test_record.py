@@ -31,7 +31,8 @@ from tests.testbed.runs import (
 from tokens import database, origin
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.plan import CHUNK, RunKind, make_plan
+from tokens.change.chunks import CHUNK
+from tokens.change.plan import RunKind, make_plan
 from tokens.errors import ExitStatus, Refused, UsageError
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal.attempts import PATIENCE, begin, renew

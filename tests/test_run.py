@@ -32,8 +32,9 @@ from tests.testbed.runs import apply, begin_run, everything, install, resume, un
 from tokens.address import Address
 from tokens.change import plan as plans
 from tokens.change.change import Change, Move
+from tokens.change.chunks import CHUNK, Chunk, TokenIds
 from tokens.change.notes import Concern
-from tokens.change.plan import CHUNK, Chunk, Options, Plan, RunKind, TokenIds, make_plan
+from tokens.change.plan import Options, Plan, RunKind, make_plan
 from tokens.database import Connection
 from tokens.errors import Refused, UsageError
 from tokens.gitlab import notices

@@ -21,7 +21,7 @@ from tests.benchmark.copies import UPDATE, Copies
 from tests.benchmark.figures import judge, say, seconds
 from tests.benchmark.lookups import looking_up, percentile
 from tests.benchmark.uses import AHEAD, CLIENTS, PACE, using
-from tokens.change.plan import Chunk
+from tokens.change.chunks import Chunk
 from tokens.database import Connection
 from tokens.journal.record import ChunkOutcome
 from tokens.run import worker as run

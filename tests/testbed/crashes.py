@@ -23,7 +23,8 @@ from tests.testbed.replication import restart
 from tests.testbed.runs import apply, begin_run, everything, execute, install, query, undo
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.plan import CHUNK, RunKind, make_plan
+from tokens.change.chunks import CHUNK
+from tokens.change.plan import RunKind, make_plan
 from tokens.errors import ExitStatus
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.run.batches import BatchCommitted, Finished, run

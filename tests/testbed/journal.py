@@ -13,7 +13,8 @@ from tests.testbed.engine import make_engine
 from tokens import database
 from tokens.address import Address
 from tokens.change.change import Change
-from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.change.chunks import Chunk, TokenIds
+from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.gitlab.expiration import ExpirationDate
 from tokens.journal import chain, proof, settings

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from tokens.change.plan import Chunk, Plan, RunKind
+from tokens.change.chunks import Chunk
+from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection, array_literal
 from tokens.errors import TokensError
 from tokens.journal import chain

@@ -6,7 +6,8 @@ from typing import Any
 
 from tokens.call import to_type
 from tokens.change.change import Change
-from tokens.change.plan import Chunk, Plan, RunKind, TokenIds
+from tokens.change.chunks import Chunk, TokenIds
+from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import UsageError
 from tokens.gitlab.expiration import ExpirationDate

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 
 from tokens.call import to_type
-from tokens.change.plan import Plan, RunKind, values_of
+from tokens.change.chunks import values_of
+from tokens.change.plan import Plan, RunKind
 from tokens.database import Connection
 from tokens.errors import Refused
 from tokens.gitlab.membership import MembershipRule

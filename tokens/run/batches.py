@@ -18,8 +18,9 @@ from typing import TypeVar
 
 from tokens import database
 from tokens.address import Address
+from tokens.change.chunks import Chunk
 from tokens.change.notes import first_of
-from tokens.change.plan import Chunk, Plan
+from tokens.change.plan import Plan
 from tokens.counts import counted, them
 from tokens.database import Connection
 from tokens.errors import DatabaseError, LockTimeout, Refused, TokensError

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
-from tokens.change.plan import Chunk, Plan
+from tokens.change.chunks import Chunk
+from tokens.change.plan import Plan
 from tokens.journal.record import ChunkOutcome
 from tokens.journal.runs import IS_PLANNED_ONE
 

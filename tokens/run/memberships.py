@@ -6,7 +6,8 @@ Every statement works in the transaction that the caller has opened.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tokens.change.plan import Chunk, Plan, positions_of, values_of
+from tokens.change.chunks import Chunk, positions_of, values_of
+from tokens.change.plan import Plan
 from tokens.database import Connection, array_literal
 from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_before
 from tokens.gitlab.triggers import change

@@ -5,7 +5,8 @@ Every statement works in the transaction that the caller has opened.
 
 from collections.abc import Sequence
 
-from tokens.change.plan import Chunk, Plan, positions_of, values_of, without
+from tokens.change.chunks import Chunk, positions_of, values_of, without
+from tokens.change.plan import Plan
 from tokens.change.revocation import NOW
 from tokens.database import Connection, array_literal
 from tokens.gitlab.triggers import change_returning

@@ -6,7 +6,8 @@ Every statement works in the transaction that the caller has opened.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tokens.change.plan import Chunk, Plan, TokenIds, positions_of, values_of, without
+from tokens.change.chunks import Chunk, TokenIds, positions_of, values_of, without
+from tokens.change.plan import Plan
 from tokens.database import Connection, array_literal
 from tokens.gitlab import notices
 from tokens.gitlab.expiration import ExpirationDate, quoted

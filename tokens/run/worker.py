@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tokens import database
-from tokens.change.plan import CHUNK, Chunk, Plan, TokenIds
+from tokens.change.chunks import CHUNK, Chunk, TokenIds
+from tokens.change.plan import Plan
 from tokens.database import Connection
 from tokens.errors import ConnectionLost, LockTimeout, StatementTimeout
 from tokens.journal.installation import RunState
