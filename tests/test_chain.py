@@ -579,6 +579,19 @@ def test_a_run_that_an_older_journal_had_is_none_of_before_again_once_it_is_in_t
 
 
 @pytest.mark.newest_server
+def test_what_was_tampered_with_is_not_to_be_entered(installed: Address) -> None:
+    for _ in range(3):
+        make_run(installed, make_plan([1]))
+    execute(installed, "DELETE FROM token_tasks.entries WHERE run_id = 0 AND number = 3")
+    found = check(installed)
+    assert {1, 2, 3} <= {fault.run for fault in found.faults}
+    assert found.not_entered == ()
+    shown = call_here(GITLAB_TOKENS, "journal.status", "--target", url(installed)).stdout
+    assert "does not hold" in shown
+    assert "journal.install" not in shown, "it would enter nothing"
+
+
+@pytest.mark.newest_server
 def test_the_number_of_a_run_that_was_forgotten_is_not_given_out_again(installed: Address) -> None:
     make_run(installed, make_plan([1]), created_at="2025-01-01")
     words = ["journal.prune", "--before", "2025-06-01", "--yes", "--target", url(installed)]
