@@ -303,6 +303,8 @@ def test_it_has_what_was_written_since_a_day(everything: Address, tmp_path: Path
     assert len(lines(file, "run")) == 3
     write(everything, file, "--since", "2999-01-01", "--force")
     assert (lines(file, "run"), check(file)[0]) == ([], 0)
+    for name in PROGRAMS:
+        assert check(file, name)[1].endswith(" Runs of which nothing was written since 2999-01-01 are not in it.\n")
     assert lines(file, "entry")
 
 

@@ -66,5 +66,9 @@ if __name__ == "__main__":
     rows = sum(line.startswith('{"row"') for line in lines)
     older = sum(line.startswith('{"run"') and '"chain": null' in line for line in lines)
     covered = f"Each row that the chain covers is as it was written. Rows: {rows}. Not covered: {older} runs."
-    print("\n".join(faults) or covered)
+    since = None if faults else json.loads(lines[0])["since"]
+    print(
+        "\n".join(faults)
+        or covered + (f" Runs of which nothing was written since {since} are not in it." if since else "")
+    )
     sys.exit(bool(faults))

@@ -296,6 +296,7 @@ def check(head="", *lines):
         f"Runs that are as they were written: {len(covered)} ({sum(map(len, rows.values()))} rows); "
         f"from before revision 4, not covered: {len(runs) - len(covered)}; "
         f"forgotten by journal.prune: {len(journal.gone)}."
+        + (f" Runs of which nothing was written since {since} are not in it." if since else "")
     )
 
 
