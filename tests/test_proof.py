@@ -134,6 +134,11 @@ def test_one_tokens_and_one_accounts_runs_are_found_over_all_runs(instance: Inst
     screen = instance.done("history", "--token", f"{bot},{bot + 1000}", "--since", "2025-01-01")
     assert [line.split("|")[1].strip() for line in screen.splitlines()[2:]] == ["3", "2", "1"]
     assert instance.done("history", "--token", bot + 1000) == "The journal has no such token.\n"
+    by_url = instance.json("history", "--user", "https://gitlab.example.com/Renamed?tab=overview")["runs"]
+    assert [run["run"] for run in by_url] == [2, 1]
+    assert [run["run"] for run in instance.json("history", "--user", "@renamed")["runs"]] == [2, 1]
+    missing = "The journal has no such token of maxx: is the username right?\n"
+    assert instance.done("history", "--user", "maxx") == missing
 
 
 def test_runs_are_found_by_their_reason_and_by_the_day_on_which_something_was_done(instance: Instance) -> None:

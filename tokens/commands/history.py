@@ -10,6 +10,7 @@ from tokens import database
 from tokens.commands.environment import Environment
 from tokens.commands.instance import described
 from tokens.commands.options.days import day_of
+from tokens.commands.options.selecting import name_or_path
 from tokens.commands.options.values import LARGEST_RUN, free_text, number_of_run, whole_number, words
 from tokens.commands.show import show
 from tokens.database import Connection
@@ -83,7 +84,7 @@ def wanted(
         number_of_run(environment, run),
         tokens,
         frozenset(number for number in ids.values() if number is not None),
-        tuple(free_text("user", name) for name in words(user)),
+        tuple(name_or_path("user", name).removeprefix("@") for name in words(user)),
         None if since is None else day_of("since", since, past=True),
         None if reason is None else free_text("reason", reason),
     )
@@ -144,7 +145,7 @@ def _show_tokens(environment: Environment, site: Site, wanted: Wanted, output: s
         among = listing.runs_with(connection, sought)
         found = [run for run in runs.list_runs(connection) if wanted.has(run) and (among is None or run.id in among)]
     listed = ((run, listing.read_tokens(site.address, run, sought)) for run in found)
-    text = partial(view.all_tokens_screen, listed, columns, which=wanted.words or ("--tokens",))
+    text = partial(view.all_tokens_screen, listed, columns, which=wanted.words or ("--tokens",), users=wanted.users)
     show(
         environment,
         output,

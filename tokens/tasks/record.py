@@ -125,7 +125,7 @@ RUNS_SHOWN = argument(
     ),
     which(
         "user",
-        "Only what was done to tokens of the account that has, or had then, this username.",
+        "Only what was done to tokens of the account that has, or had then, this username, or URL.",
         several=True,
         value=values.USERNAME,
     ),

@@ -244,13 +244,21 @@ def all_tokens_json(runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]]
 
 
 def all_tokens_screen(
-    runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]], columns: int | None, *, which: Sequence[object] = ()
+    runs: Iterable[tuple[StoredRun, Iterable[JournaledOutcome]]],
+    columns: int | None,
+    *,
+    which: Sequence[object] = (),
+    users: Sequence[str] = (),
 ) -> Iterator[str]:
-    """A line for each token and run; on a terminal MOST_SHOWN of them. `which` are the words that choose them."""
+    """A line for each token and run; on a terminal MOST_SHOWN of them. `which` are the words that choose them.
+
+    `users` are the usernames among these.
+    """
     rows = (_token_row(run, one) for run, listed in runs for one in listed)
     first = list(itertools.islice(rows, MOST_SHOWN))
     if not first:
-        yield "The journal has no such token."
+        of_users = f" of {printable(' or '.join(users))}: is the username right?" if users else "."
+        yield f"The journal has no such token{of_users}"
         return
     if columns is None:
         yield from tables.rows([TOKENS_HEADING], TOKENS_WIDTHS)

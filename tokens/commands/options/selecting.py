@@ -78,9 +78,9 @@ def selection(
         expires=ranges,
         kinds=kinds if named else None,
         states=frozenset(states or ((State.EXPIRED,) if expired_within else (State.ACTIVE,))),
-        users=_words("user", user, lambda word: _path("user", word).removeprefix("@")),
-        groups=_words("group", group, lambda word: _path("group", word)),
-        projects=_words("project", project, lambda word: _path("project", word).removesuffix(".git")),
+        users=_words("user", user, lambda word: name_or_path("user", word).removeprefix("@")),
+        groups=_words("group", group, lambda word: name_or_path("group", word)),
+        projects=_words("project", project, lambda word: name_or_path("project", word).removesuffix(".git")),
         name=None if name is None else _text("name", name),
         scopes=_words("scope", scope, lambda word: _text("scope", word)),
         last_used_before=_day("last-used-before", last_used_before),
@@ -239,7 +239,7 @@ def _text(option: str, text: str) -> str:
     return free_text(option, text)
 
 
-def _path(option: str, text: str) -> str:
+def name_or_path(option: str, text: str) -> str:
     """A username or full path, also from a URL that was pasted from a browser: of any page about it, on any host."""
     if not URL.match(text):
         return _text(option, text.strip("/"))
