@@ -31,7 +31,7 @@ from tokens.change.plan import RunKind
 from tokens.change.plan import make_plan as plan_change
 from tokens.errors import DatabaseError, ExitStatus, Refused
 from tokens.gitlab.expiration import ExpirationDate
-from tokens.journal import beginning, contents, proof, setup
+from tokens.journal import beginning, contents, installation, proof, setup
 from tokens.journal.contents import Contents
 from tokens.journal.installation import REVISION, UNKNOWN, JournalMissing, JournalOutdated, RunState
 from tokens.journal.listing import read_outcomes
@@ -117,6 +117,21 @@ def test_a_run_whose_chunks_somebody_has_emptied_has_an_end(gitlab_database: Add
     make_run(gitlab_database, make_plan([1, 2]))
     execute(gitlab_database, "UPDATE token_tasks.chunks SET token_ids = '{}'")
     assert list(read_outcomes(gitlab_database, 1)) == []
+
+
+def test_who_may_only_read_an_older_journal_is_told_who_has_to_migrate_it(
+    keeper: Address, gitlab_database: Address
+) -> None:
+    upgrade(gitlab_database, Branch.JOURNAL, "3")
+    execute(
+        gitlab_database,
+        'GRANT USAGE ON SCHEMA token_tasks TO "Night Keeper"',
+        'GRANT SELECT ON ALL TABLES IN SCHEMA token_tasks TO "Night Keeper"',
+    )
+    for reader, cure in ((keeper, " Role gitlab has to migrate it by journal.install."), (gitlab_database, " → ")):
+        with database.reading(reader) as connection, pytest.raises(JournalOutdated) as caught:
+            installation.check(connection, reading=True)
+        assert str(caught.value).startswith(f"The journal is of revision 3, this version needs {REVISION}.{cure}")
 
 
 def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(

@@ -157,9 +157,10 @@ def check(connection: Connection, *, reading: bool = False, tables: Collection[s
             + to_type("to read it from the tables and write it down", "journal.install")
         )
     if revision.isdigit() and int(revision) < int(REVISION):
+        by_owner = f" Role {standing.owner} has to migrate it by journal.install."
         raise JournalOutdated(
             f"The journal is of revision {revision}, this version needs {REVISION}."
-            + to_type("to migrate it", "journal.install")
+            + (by_owner if reading and not standing.owns_tables else to_type("to migrate it", "journal.install"))
         )
     raise _of_another_version(revision)
 
