@@ -263,7 +263,7 @@ def test_several_tokens_have_files_of_their_own_or_are_refused(tmp_path: Path) -
     (tmp_path / "inventory").mkdir()
     (tmp_path / "scanner").symlink_to("inventory")
     assert "both go" in refusal(UsageError, lambda: check("{account}/token", NEW, OTHER))
-    for account in ("../../etc/cron.d/x", "..", ""):
+    for account in ("../../etc/cron.d/x", "..", "", "\x1b[31mred", "a\nb"):
         odd = partial(check, "{account}", replace(NEW, account=account))
         assert "cannot be part of a path" in refusal(Refused, odd)
     deliver(f"file:{tmp_path}/{{account}}/{{token_id}}")

@@ -25,7 +25,7 @@ from tokens.gitlab.release import release_of
 from tokens.inventory.analysis import analyze
 from tokens.inventory.diagnosis import Verdict, diagnose, least_privileges
 from tokens.journal import setup
-from tokens.journal.installation import JournalMissing
+from tokens.journal.installation import REVISION, JournalMissing
 from tokens.journal.record import Recorder
 from tokens.rotation.candidate import Search, find
 from tokens.rotation.plan import plan as plan_rotation
@@ -167,6 +167,8 @@ def test_who_may_read_the_history_may_do_that_and_nothing_else(
     found = findings(nobody)
     assert found["privileges for history"][0] is Verdict.OK
     assert found["privileges for changes"][0] is Verdict.WARN
+    assert found["privileges for analyze"][0] is Verdict.WARN
+    assert found["journal"] == (Verdict.OK, f"installed, revision {REVISION}, which this role only reads")
     for statement in (
         "SELECT token_digest FROM personal_access_tokens",
         "SELECT scopes FROM personal_access_tokens",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -200,6 +201,17 @@ def test_a_persons_token_is_replaced_by_one_of_a_service_account(gitlab: GitLab)
     gitlab.execute("UPDATE personal_access_tokens SET revoked = false WHERE id = 1")
     again = gitlab.refused("--token", NIGHTLY, "--new-owner", "deploy", "--dry-run", status=3)
     assert "Token 1 of alice was rotated already, and its successor 5 works" in again
+
+
+def test_many_that_are_left_out_for_one_reason_are_said_in_one_line(gitlab: GitLab) -> None:
+    with make_engine(gitlab.address).begin() as connection:
+        for number in range(7):
+            user = make_user(connection, username=f"gone{number}", state="blocked")
+            make_token(connection, user_id=user, expires_at=SOON)
+    done = gitlab.run(*gitlab.words("--kind", "personal", "--within", "30d", "--dry-run", "--output", "json"))
+    texts = [note["text"] for note in json.loads(done.stdout)["plan"]["notes"]]
+    (said,) = (text for text in texts if "gone" in text)
+    assert re.match(r"Left out: 7 tokens \(\d+ of gone0, .* and 2 more\)\. Each does not work and neither would ", said)
 
 
 def test_all_of_a_persons_tokens_go_over_at_once_and_the_others_are_left_out_with_the_reason(gitlab: GitLab) -> None:

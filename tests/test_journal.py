@@ -132,6 +132,8 @@ def test_who_may_only_read_an_older_journal_is_told_who_has_to_migrate_it(
         with database.reading(reader) as connection, pytest.raises(JournalOutdated) as caught:
             installation.check(connection, reading=True)
         assert str(caught.value).startswith(f"The journal is of revision 3, this version needs {REVISION}.{cure}")
+    seen = screen(contents.status(keeper))
+    assert seen.endswith(f"needs {REVISION}: role gitlab has to migrate it by journal.install")
 
 
 def test_a_role_without_the_privilege_is_told_the_statement_that_gives_it(

@@ -1,5 +1,6 @@
 """Which tokens `rotate` is about: those that the options mean, or the one that a person chooses."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -109,7 +110,10 @@ def _without_effect(survey: Survey, options: RotateOptions) -> Iterator[str]:
 
 
 def _left_out(survey: Survey) -> Iterator[str]:
-    """Why tokens are left out, each by itself; but a name may have many that are revoked, one for each rotation."""
+    """Why tokens are left out, each by itself; but many for one reason together.
+
+    A name may have many that are revoked, one for each rotation.
+    """
     reasons = dict(survey.obstacles)
     revoked = [one.id for one in survey.found if one.id in reasons and one.state is State.REVOKED]
     if len(revoked) > 1:
@@ -117,7 +121,21 @@ def _left_out(survey: Survey) -> Iterator[str]:
             del reasons[id_]
         tokens, ids = counted(len(revoked), "token"), first_few(revoked, MOST_NAMED)
         yield f"Left out: {tokens} that are revoked, and so get no successor (id {ids})."
-    yield from (f"Left out: {reason}" for reason in reasons.values())
+    alike: dict[str, list[Candidate]] = {}
+    for one in survey.found:
+        if one.id in reasons:
+            alike.setdefault(_without_numbers(one, reasons[one.id]), []).append(one)
+    for reason, several in alike.items():
+        if len(several) > MOST_NAMED:
+            yield f"Left out: {counted(len(several), 'token')} ({_named(several)}). Each {reason}"
+        else:
+            yield from (f"Left out: {reasons[one.id]}" for one in several)
+
+
+def _without_numbers(candidate: Candidate, reason: str) -> str:
+    """What an obstacle says of a token without what it says of this one alone."""
+    said = reason.removeprefix(f"Token {candidate.id} ").removeprefix(f"of {candidate.account} ")
+    return re.sub(r"\bits successor \d+", "its successor", said)
 
 
 def _explain_nothing(survey: Survey, options: RotateOptions, report: RunReport) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokens.delivery.descriptor import to_disk, write
 from tokens.delivery.destination import Delivery, DeliveryFailed, NewToken
-from tokens.errors import Refused, UsageError
+from tokens.errors import Refused, UsageError, shortened
 from tokens.secret import Secret
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -64,8 +64,9 @@ class FileDelivery(Delivery):
         return f"file {self._path(about)}"
 
     def _path(self, about: NewToken) -> Path:
-        if "{account}" in self._pattern and (about.account in ("", ".", "..") or "/" in about.account):
-            raise Refused(f'The account "{about.account}" cannot be part of a path: use {{token_id}} in --deliver.')
+        if "{account}" in self._pattern and not _names_a_file(about.account):
+            account = shortened(repr(about.account))
+            raise Refused(f"The account {account} cannot be part of a path: use {{token_id}} in --deliver.")
         words = {"account": about.account, "token_id": str(about.old_id)}
         path = PLACEHOLDER.sub(lambda found: words[found[1]], self._pattern)
         try:
@@ -141,6 +142,10 @@ class FileDelivery(Delivery):
     @staticmethod
     def _beside(path: Path) -> Path:
         return path.parent / f".gitlab-tokens-{secrets.token_hex(8)}"
+
+
+def _names_a_file(account: str) -> bool:
+    return account not in ("", ".", "..") and "/" not in account and account.isprintable()
 
 
 def _absolute(path: str) -> str:

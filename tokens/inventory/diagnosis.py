@@ -244,18 +244,27 @@ def _schema(state: ServerState, schema: Schema, release: str | None) -> Finding:
 
 
 def _privileges(connection: Connection, state: ServerState, schema: Schema) -> Iterable[Finding]:
-    """A role that may only analyze is a good idea, so what else it may not do is worth a warning at most."""
-    for task, needs in TASKS.items():
-        subject = f"privileges for {task}"
-        try:
-            if needs.writes:
-                preflight.check_columns(state, schema, needs)
-                preflight.check_code(connection, needs)
-            preflight.check_privileges(connection, needs, state)
-        except Refused as refusal:
-            yield Finding(subject, Verdict.FAIL if needs is ANALYZE else Verdict.WARN, str(refusal))
+    """A role that does one task alone is a good idea, so what else it may not do is worth a warning at most."""
+    refusals = {task: _refusal(connection, state, schema, needs) for task, needs in TASKS.items()}
+    useless = all(refusals.values())
+    for task, refusal in refusals.items():
+        if refusal is None:
+            yield Finding(f"privileges for {task}", Verdict.OK, "sufficient")
         else:
-            yield Finding(subject, Verdict.OK, "sufficient")
+            verdict = Verdict.FAIL if useless and task == "analyze" else Verdict.WARN
+            yield Finding(f"privileges for {task}", verdict, refusal)
+
+
+def _refusal(connection: Connection, state: ServerState, schema: Schema, needs: Needs) -> str | None:
+    """Why this role cannot do a task with `needs`."""
+    try:
+        if needs.writes:
+            preflight.check_columns(state, schema, needs)
+            preflight.check_code(connection, needs)
+        preflight.check_privileges(connection, needs, state)
+    except Refused as refusal:
+        return str(refusal)
+    return None
 
 
 def _record_of_rotations(connection: Connection, schema: Schema) -> Iterable[Finding]:
@@ -278,13 +287,14 @@ def _hidden_rows(connection: Connection) -> Finding:
     )
 
 
-def _journal(connection: Connection) -> Finding:
+def _journal(connection: Connection, *, reading: bool = False) -> Finding:
+    """Whether the journal can be used; for `reading` alone where the role can change no token."""
     subject = "journal"
     carriers = publications.carriers(connection)
     carried = publications.said(carriers) if carriers else ""
     try:
         with connection.transaction():  # a savepoint, since a role may not look into the schema
-            installation.check(connection)
+            installation.check(connection, reading=reading)
     except JournalUntrusted as untrusted:
         return Finding(subject, Verdict.FAIL, str(untrusted))
     except JournalMissing:
@@ -300,14 +310,18 @@ def _journal(connection: Connection) -> Finding:
         why = str(outdated)
         return Finding(subject, Verdict.WARN, f"{why.partition(ARROW)[0]} {carried}" if carriers else why)
     except Refused as refusal:
+        changes = any(not preflight.missing_privileges(connection, needs) for needs in TASKS.values() if needs.writes)
+        if not (reading or changes):
+            return _journal(connection, reading=True)
         return Finding(subject, Verdict.WARN, str(refusal))
+    only = ", which this role only reads" if reading else ""
     subscribers = (
         f", carried by publication {', '.join(carriers)}: each subscriber needs its tables, too"
         + to_type("to print them", "journal.install", "--sql")
         if carriers
         else ""
     )
-    return Finding(subject, Verdict.OK, f"installed, revision {installation.REVISION}{subscribers}")
+    return Finding(subject, Verdict.OK, f"installed, revision {installation.REVISION}{only}{subscribers}")
 
 
 def _policy(connection: Connection, schema: Schema, release: str | None) -> Iterable[Finding]:

@@ -61,6 +61,7 @@ if __name__ == "__main__":
         with open(sys.argv[1], encoding="ascii") as file:
             lines = list(file)
         faults = list(check(*lines)) if lines[1:] else ["the file is not as it was made"]
+        faults = [fault.replace("Run 0:", "The journal:") for fault in faults]
     except Exception as error:
         faults = [f"the file cannot be checked: {error}"]
     rows = sum(line.startswith('{"row"') for line in lines)

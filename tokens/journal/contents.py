@@ -122,13 +122,15 @@ class Contents:
 class JournalStatus:
     """Which revision the journal has, None where it is not installed, and which one this version of the tool needs.
 
-    `contents`, and `chain` with what came of checking its rows, are None unless the two are the same.
+    `contents`, and `chain` with what came of checking its rows, are None unless the two are the same. `owner` is the
+    role that has to migrate it, None where it is the one that is logged in.
     """
 
     revision: str | None
     needed: str
     contents: Contents | None
     chain: Checked | None = None
+    owner: str | None = None
 
 
 def status(address: Address) -> JournalStatus:
@@ -140,9 +142,10 @@ def status(address: Address) -> JournalStatus:
     with database.reading(address) as connection:
         preflight.check_tables(preflight.read_state(connection), read_schema(connection))
         revision = read_revision(connection)
+        standing = read_standing(connection)
         if revision != REVISION:
-            return JournalStatus(revision, REVISION, None)
-        check_tables(read_standing(connection))
+            return JournalStatus(revision, REVISION, None, owner=None if standing.owns_tables else standing.owner)
+        check_tables(standing)
         return JournalStatus(revision, REVISION, _read_contents(connection), proof.check(connection))
 
 

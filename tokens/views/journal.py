@@ -27,7 +27,10 @@ def screen(status: JournalStatus) -> str:
         if status.revision == UNKNOWN:
             step = to_type("to read it from the tables", "journal.install")
             return f"Journal     does not say its revision{step}"
-        cure = to_type("to migrate it", "journal.install") if older else "; use the version of the tool that made it"
+        migrating = to_type("to migrate it", "journal.install")
+        if status.owner is not None:
+            migrating = f": role {status.owner} has to migrate it by journal.install"
+        cure = migrating if older else "; use the version of the tool that made it"
         return f"Journal     revision {status.revision}, this version of the tool needs {status.needed}{cure}"
     rows = [("Journal", f"installed, revision {status.revision}"), *_rows(status.contents).items()]
     if status.chain is not None:
