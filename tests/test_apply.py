@@ -95,6 +95,19 @@ def test_a_plan_is_stored_by_one_person_and_carried_out_by_another(instance: Ins
     assert instance.facts("apply", "--run", 1, "--yes") == {"run": 1, "state": "done"}
 
 
+def test_a_plan_says_which_waiting_ones_have_tokens_of_it_too(instance: Instance) -> None:
+    first = instance.done(*EXTEND, "--plan")
+    instance.done("revoke", "--within", "90d", "--plan")
+    instance.done("withdraw", "--run", 2, "--yes")
+    again = instance.done(*EXTEND, "--plan")
+    assert "NOTE: Plans that nobody has applied" not in first
+    assert "NOTE: Plans that nobody has applied yet have tokens of this one, too: run 1 has 60. The plan" in again
+    assert instance.json(*EXTEND, "--plan")["overlaps"] == [{"run": 1, "tokens": 60}, {"run": 3, "tokens": 60}]
+    instance.done("apply", "--run", 1, "--yes")
+    of_others = instance.json("remove", "--expires", LATER, "--plan")["overlaps"]
+    assert of_others == [{"run": 3, "tokens": 60}, {"run": 4, "tokens": 60}], "but not of one that was applied"
+
+
 def test_the_tokens_of_a_stored_plan_are_changed_as_they_were_seen(instance: Instance) -> None:
     instance.done(*EXTEND, "--plan")
     first, second, *_ = sorted(instance.dates())

@@ -6610,7 +6610,7 @@ INSERT INTO token_tasks.entries (run_id, number, written, chain)
 -- undo, apply
 SELECT FROM token_tasks.runs WHERE id = $1 AND kind = 'rotate';
 
--- undo, apply, history
+-- undo, extend, apply, history
 SELECT
       r.id, r.kind, r.state, r.selection, r.change, r.memberships, r.notices, r.reason, r.planned_by, r.tool_version,
       r.withdrawn_by, r.withdrawn_because, r.undoes, r.tokens, r.changed, r.changed_meanwhile, r.locked, r.attempt,

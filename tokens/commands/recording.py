@@ -11,13 +11,15 @@ from tokens.change.plan import Plan
 from tokens.commands.environment import Environment
 from tokens.commands.options.handling import Handling
 from tokens.commands.run_report import RunReport
+from tokens.counts import first_few
 from tokens.journal import beginning
 from tokens.journal.opening import JournalDeclined, with_journal
 from tokens.journal.record import Recorder
-from tokens.journal.runs import PLAN_LIFETIME
+from tokens.journal.runs import PLAN_LIFETIME, read_overlaps
 from tokens.origin import Origin
 from tokens.terminal.questions import Questions
 
+MOST_NAMED = 5
 NO_WAY_BACK = "Without the journal there is no list of what was changed, no undo and no way to go on after a stop."
 INSTALL = "There is no journal here yet: install it (schema token_tasks), so that this can be undone?"
 
@@ -53,6 +55,15 @@ def store(
     )
     report.changed = lambda: stored
     report.add(run=number, state="planned")
+    with database.reading(address) as connection:
+        overlaps = read_overlaps(connection, number)
+    if overlaps:
+        report.add(overlaps=[{"run": run, "tokens": tokens} for run, tokens in overlaps.items()])
+        listed = first_few([f"run {run} has {tokens:,}" for run, tokens in overlaps.items()], MOST_NAMED)
+        report.say(
+            f"NOTE: Plans that nobody has applied yet have tokens of this one, too: {listed}. The plan that is applied "
+            "first changes them."
+        )
     report.say(stored)
 
 

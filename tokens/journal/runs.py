@@ -100,6 +100,18 @@ DEALT_WITH = """
     ORDER BY c.position
 """
 
+OVERLAPS = """
+    SELECT theirs.run_id AS run, count(*) AS tokens
+    FROM (
+      SELECT c.run_id, unnest(c.token_ids) AS id
+      FROM token_tasks.chunks c
+      WHERE c.run_id = ANY (CAST(%(waiting)s AS bigint[]))
+    ) theirs
+    JOIN (SELECT unnest(c.token_ids) AS id FROM token_tasks.chunks c WHERE c.run_id = %(run)s) ours USING (id)
+    GROUP BY theirs.run_id
+    ORDER BY theirs.run_id
+"""
+
 # A token that was made after its run was planned is another one that has got its id, as after a restore of GitLab's
 # tables. The clock of the machine that made it may be ahead of the database's.
 IS_PLANNED_ONE = """created_at <= (
@@ -234,6 +246,16 @@ class StoredRun:
 def list_runs(connection: Connection) -> tuple[StoredRun, ...]:
     """Every run, the latest first."""
     return tuple(_stored(row) for row in connection.rows(RUNS, run=None))
+
+
+def read_overlaps(connection: Connection, run: int) -> dict[int, int]:
+    """The plans that nobody has begun yet and that have tokens of this one, too: how many, by their runs."""
+    waiting = [
+        one.id for one in list_runs(connection) if one.state is RunState.PLANNED and not one.lapsed and one.id != run
+    ]
+    if not waiting:
+        return {}
+    return {row.run: row.tokens for row in connection.rows(OVERLAPS, run=run, waiting=waiting)}
 
 
 def read_run(connection: Connection, run: int) -> StoredRun:
