@@ -1055,6 +1055,42 @@ def test_a_membership_stays_while_a_token_counts_on_it_that_others_have_made_or_
     assert end_of(address, member) is None
 
 
+@pytest.mark.newest_server
+def test_a_membership_that_has_got_the_id_of_a_bots_after_a_restore_is_left_alone(address: Address) -> None:
+    (token,), member = project_bot(address, SOON)
+    run = stopped_with_a_successor(address, token).run
+    # Tables of a backup without the bot; a person's membership has got the next id since.
+    execute(address, "DELETE FROM personal_access_tokens")
+    execute(address, "DELETE FROM members")
+    with rows(address) as connection:
+        ada = make_user(connection)
+        make_membership(connection, user_id=ada, project_id=make_project(connection), id=member)
+        make_token(connection, user_id=ada, id=token, expires_at=SOON, created_at=IN_A_YEAR)
+    abandoned(address, run, token)
+    assert end_of(address, member) is None
+
+
+@pytest.mark.newest_server
+def test_a_membership_comes_back_where_the_successor_was_deleted(address: Address) -> None:
+    (token,), member = project_bot(address, SOON)
+    run = stopped_with_a_successor(address, token).run
+    execute(address, f"DELETE FROM personal_access_tokens WHERE id <> {token}")
+    abandoned(address, run, token)
+    assert end_of(address, member) == str(SOON)
+
+
+@pytest.mark.newest_server
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_end_set_by_somebody_between_two_rotations_comes_back(address: Address, order: tuple[int, int]) -> None:
+    tokens, member = project_bot(address, SOON, tokens=2)
+    first = stopped_with_a_successor(address, tokens[0]).run
+    execute(address, f"UPDATE members SET expires_at = '{LATER}' WHERE id = {member}")
+    runs = [first, stopped_with_a_successor(address, tokens[1]).run]
+    for one in order:
+        abandoned(address, runs[one], tokens[one])
+    assert end_of(address, member) == str(LATER)
+
+
 # Two at once
 
 

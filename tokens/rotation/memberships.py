@@ -8,6 +8,7 @@ from tokens.database import Connection, array_literal
 from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
+from tokens.journal.runs import IS_PLANNED_ONE
 from tokens.rotation.stage import StoredRotation
 
 ENDING_BEFORE = f"""
@@ -32,33 +33,42 @@ KEEP = """
 """
 
 # Those of this rotation, and those of others that were abandoned while its successor kept their memberships from being
-# put back. Not while another token of the bot would outlive the membership then, whoever has made or extended it; but
-# the old token itself may have done so before.
-RESTORE = """
+# put back; of several the one that has moved a membership last. Not while another token of the bot would outlive the
+# membership then, whoever has made or extended it; but the old token itself may have done so before. After a restore of
+# GitLab's tables somebody else's membership may have got the id.
+RESTORE = f"""
     UPDATE public.members m
-    SET expires_at = kept.old_expires_at
-    FROM token_tasks.rotations ours
-    LEFT JOIN public.personal_access_tokens made ON made.id = ours.successor_id
-    JOIN token_tasks.rotations p
-      ON (p.run_id, p.token_id) = (ours.run_id, ours.token_id)
-      OR (p.state = 'abandoned' AND p.changed_at AT TIME ZONE 'UTC' >= made.created_at)
-    JOIN token_tasks.runs r ON r.id = p.run_id
-    CROSS JOIN LATERAL unnest(p.member_ids, p.old_member_expires_at) AS kept (id, old_expires_at)
-    WHERE ours.run_id = %(run)s
-      AND ours.token_id = %(token)s
-      AND m.id = kept.id
-      AND ((p.run_id, p.token_id) = (ours.run_id, ours.token_id) OR m.user_id = made.user_id)
-      AND m.expires_at IS NOT DISTINCT FROM CASE r.memberships WHEN 'until-token' THEN p.new_expires_at END
-      AND NOT EXISTS (
-        SELECT
-        FROM public.personal_access_tokens t
-        WHERE t.user_id = m.user_id
-          AND t.revoked IS NOT TRUE
-          AND t.id IS DISTINCT FROM made.id
-          AND COALESCE(t.expires_at, CAST('infinity' AS date)) > kept.old_expires_at
-          AND NOT (t.id = p.token_id AND t.expires_at IS NOT DISTINCT FROM p.old_expires_at)
-      )
-"""
+    SET expires_at = back.ends_at
+    FROM (
+      SELECT DISTINCT ON (m.id) m.id, m.expires_at AS moved_to, kept.old_expires_at AS ends_at
+      FROM token_tasks.rotations ours
+      LEFT JOIN public.personal_access_tokens made
+        ON made.id = ours.successor_id AND made.created_at <= ours.changed_at AT TIME ZONE 'UTC'
+      LEFT JOIN public.personal_access_tokens replaced
+        ON replaced.id = ours.token_id AND replaced.{IS_PLANNED_ONE}
+      JOIN token_tasks.rotations p
+        ON (p.run_id, p.token_id) = (ours.run_id, ours.token_id)
+        OR (p.state = 'abandoned' AND p.changed_at AT TIME ZONE 'UTC' >= made.created_at)
+      JOIN token_tasks.runs r ON r.id = p.run_id
+      CROSS JOIN LATERAL unnest(p.member_ids, p.old_member_expires_at) AS kept (id, old_expires_at)
+      JOIN public.members m ON m.id = kept.id
+      WHERE ours.run_id = %(planned)s
+        AND ours.token_id = %(token)s
+        AND m.user_id = COALESCE(made.user_id, replaced.user_id)
+        AND m.expires_at IS NOT DISTINCT FROM CASE r.memberships WHEN 'until-token' THEN p.new_expires_at END
+        AND NOT EXISTS (
+          SELECT
+          FROM public.personal_access_tokens t
+          WHERE t.user_id = m.user_id
+            AND t.revoked IS NOT TRUE
+            AND t.id IS DISTINCT FROM made.id
+            AND COALESCE(t.expires_at, CAST('infinity' AS date)) > kept.old_expires_at
+            AND NOT (t.id = p.token_id AND t.expires_at IS NOT DISTINCT FROM p.old_expires_at)
+        )
+      ORDER BY m.id, p.successor_id DESC
+    ) back
+    WHERE m.id = back.id AND m.expires_at IS NOT DISTINCT FROM back.moved_to
+"""  # noqa: S608 - a constant
 
 
 def move(connection: Connection, run: Record, token_id: int, entry: StoredRotation) -> None:
@@ -77,7 +87,7 @@ def move(connection: Connection, run: Record, token_id: int, entry: StoredRotati
 def put_back(connection: Connection, run: Record, token_id: int) -> None:
     """Give them their old ends again, where nobody has moved them since and no other token needs them."""
     # Once for each rotation that has moved them, the last one first.
-    while change(connection, RESTORE, run=run.run, token=token_id):
+    while change(connection, RESTORE, planned=run.run, token=token_id):
         pass
 
 
