@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.testbed.engine import make_engine
-from tests.testbed.factories import make_settings, make_token, make_user
+from tests.testbed.factories import make_group, make_membership, make_settings, make_token, make_user
 from tests.testbed.marks import slow_ones
-from tests.testbed.runs import apply, execute, install, undo, writing
+from tests.testbed.runs import apply, begin_run, execute, install, undo, writing
 from tokens import origin
 from tokens.address import Address
 from tokens.change.change import Change
@@ -22,12 +22,14 @@ from tokens.gitlab.inactive_bots import CleanUp, clean_up
 from tokens.inventory.diagnosis import Verdict, diagnose
 from tokens.inventory.token_columns import BY_NAME
 from tokens.inventory.tokens import Layout, listed
+from tokens.journal.installation import RunState
 from tokens.journal.record import Recorder
 from tokens.journal.storing import store
 from tokens.run.batches import Finished, run
 from tokens.run.stored_plans import plan_to_apply
 from tokens.run.undo import plan_to_undo
 from tokens.selection import EVERY_STATE, EVERYTHING, DateRange, Selection
+from tokens.upgrade import Branch, upgrade
 
 pytestmark = pytest.mark.newest_server  # test_facts.py counts such bots on every server
 
@@ -101,6 +103,14 @@ def stored(address: Address, plan: Plan) -> int:
     """The number of the run that will carry it out."""
     with writing(address) as connection:
         return store(connection, plan, origin.here(), None)
+
+
+def begun_and_stopped(address: Address, plan: Plan) -> int:
+    """The number of a run that has ended before its first transaction."""
+    record = begin_run(address, plan)
+    with writing(address) as connection:
+        record.finish(connection, RunState.STOPPED)
+    return record.run
 
 
 def populate(address: Address, seed: int) -> None:
@@ -270,6 +280,35 @@ def test_a_stored_plan_and_an_undo_say_it_too(bots: Callable[[str], Address]) ->
     assert doomed(plan_to_undo(address, dated, release="19.1.0").plan) == 0
     undo(address, dated)
     assert len(taken(address, UP_TO_17_9_0) - before) == 3
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_what_is_left_of_a_run_says_it_after_an_upgrade_of_gitlab(bots: Callable[[str], Address], moves: bool) -> None:
+    address = bots("17.4")
+    install(address)
+    if moves:
+        with make_engine(address).begin() as connection:
+            bot = make_user(connection, user_type=BOT)
+            make_membership(connection, user_id=bot, group_id=make_group(connection), expires_at=TODAY + timedelta(9))
+            make_token(connection, user_id=bot, expires_at=TODAY + timedelta(5))
+    number = begun_and_stopped(address, make_plan(address, RunKind.REMOVE, SOON, Change()))
+    assert plan_to_apply(address, number).guards == ()
+    upgrade(address, Branch.GITLAB, "17.8")
+    assert plan_to_apply(address, number).guards == ("doomed",)
+    upgrade(address, Branch.GITLAB, "18.1")
+    assert plan_to_apply(address, number).guards == ()
+
+
+def test_what_is_left_of_an_undo_says_it_after_an_upgrade_of_gitlab(bots: Callable[[str], Address]) -> None:
+    address = bots("17.4")
+    install(address)
+    execute(address, "UPDATE personal_access_tokens SET expires_at = NULL")
+    dated = stored(address, make_plan(address, RunKind.EXTEND, Selection((None,)), Change(to=day(365))))
+    apply(address, dated)
+    number = begun_and_stopped(address, plan_to_undo(address, dated).plan)
+    assert plan_to_apply(address, number).guards == ()
+    upgrade(address, Branch.GITLAB, "17.8")
+    assert plan_to_apply(address, number).guards == ("doomed",)
 
 
 @pytest.mark.parametrize(

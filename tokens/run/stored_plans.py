@@ -6,6 +6,7 @@ from typing import Self
 from tokens import database
 from tokens.address import Address
 from tokens.call import to_type
+from tokens.change.bots import read_doomed
 from tokens.change.facts import Facts, read_facts, read_superseded
 from tokens.change.notes import Note, changed_since, guards, notes, old_plan
 from tokens.change.plan import Plan, RunKind, read_gaps
@@ -29,6 +30,13 @@ STORED_TOKENS = f"""t.id IN (
       FROM token_tasks.chunks c
       WHERE c.run_id = %(planned)s AND (c.done_at IS NULL OR c.locked IS NOT NULL)
     ) AND t.{IS_PLANNED_ONE}"""  # noqa: S608 - a constant
+
+LEFT_TOKENS = f"""public.personal_access_tokens t
+      JOIN (
+        SELECT t.id
+        FROM public.personal_access_tokens t
+        WHERE {STORED_TOKENS}
+      ) pending ON pending.id = t.id"""  # noqa: S608 - a constant
 
 # What is left of the run, but somebody else has changed it.
 CHANGED_SINCE = f"""
@@ -155,14 +163,17 @@ def _with_notes_on_dates(
     condition = Condition(STORED_TOKENS, {"planned": stored.id})
     begun = stored.state is not RunState.PLANNED
     if begun and plan.memberships is None and not plan.notices:
-        superseded = read_superseded(connection, schema, condition, stored.change.expression(), policy)
-        facts = Facts(superseded=superseded)
+        new = stored.change.expression()
+        superseded = read_superseded(connection, schema, condition, new, policy)
+        lost = read_doomed(connection, Condition(LEFT_TOKENS, condition.parameters), new, policy, bots)
+        facts = Facts(superseded=superseded, doomed_bots=lost)
     else:
         migration = read_background_migration(connection, schema)
         facts = read_facts(connection, schema, condition, stored.change, policy, migration, bots, release)
     found = notes(
         plan.moves,
-        Facts(superseded=facts.superseded) if begun else facts,
+        # GitLab may have been upgraded since to a release that deletes such bots.
+        Facts(superseded=facts.superseded, doomed_bots=facts.doomed_bots) if begun else facts,
         policy,
         memberships=plan.memberships,
         notices=plan.notices,

@@ -318,26 +318,27 @@ def known_of_stored_undo(
 ) -> tuple[tuple[Note, ...], Along | None]:
     """Today's notes on a stored undo, and what it puts back along with dates, for the person who applies it.
 
-    What it has begun was known then.
+    What it has begun was known then, but for what an upgrade of GitLab changes.
     """
     along = None
     always = maintenance(plan.moves, policy)
     values: dict[str, object] = {"undone_run": stored.undoes, "stored_run": stored.id, "planned": stored.undoes}
-    found: tuple[Note, ...]
-    if stored.state is not RunState.PLANNED:
-        found = (always,)
-    elif stored.change.revokes:
+    begun = stored.state is not RunState.PLANNED
+    found: tuple[Note, ...] = (always,)
+    if not stored.change.revokes:
+        changed = Condition(STORED_CHANGED_TOKENS, values)
+        lost = doomed(read_doomed(connection, changed, OLD_DATE, policy, bots), bots)
+        found = (always, lost)
+        if not begun:
+            replaced = _superseded(connection, schema, changed, policy)
+            found = (always, past(plan.moves, policy), superseded_note(replaced), lost)
+            along = _along(connection, schema, changed)
+    elif not begun:
         tokens = Condition(STORED_REVOKED_TOKENS, values)
         number = connection.row(f"SELECT count(*) AS tokens FROM {tokens.sql}", **values).tokens  # noqa: S608 - ours
         found = notes_on_returns(
             plan.moves, number, read_returns(connection, schema, tokens, policy, bots), policy, bots
         )
-    else:
-        changed = Condition(STORED_CHANGED_TOKENS, values)
-        replaced = _superseded(connection, schema, changed, policy)
-        lost = read_doomed(connection, changed, OLD_DATE, policy, bots)
-        found = (always, past(plan.moves, policy), superseded_note(replaced), doomed(lost, bots))
-        along = _along(connection, schema, changed)
     return tuple(note for note in found if note.tokens), along
 
 
