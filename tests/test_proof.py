@@ -211,7 +211,7 @@ def test_a_withdrawn_plan_is_refused_and_says_who_when_and_why(instance: Instanc
         line = instance.refusal(*words)
         assert line.startswith("Run 1 was withdrawn 20")
         assert " UTC by max (sudo, as " in line
-        assert line.endswith(": wrong group: there is nothing to apply.")
+        assert line.endswith(' ("wrong group"): there is nothing to apply.')
     line = instance.refusal("undo", "--run", 1, "--yes", status=2)
     assert line == "Run 1 has changed nothing (it is withdrawn), so there is nothing to undo."
     assert "was withdrawn before" in instance.refusal("withdraw", "--run", 1, "--yes")
@@ -359,7 +359,7 @@ def test_python_is_held_to_it_too(instance: Instance) -> None:
     with pytest.raises(FourEyes):
         verbs.apply(instance.address, run)
     verbs.withdraw(instance.address, run, reason="wrong group")
-    with pytest.raises(Refused, match=r"was withdrawn .*: wrong group"):
+    with pytest.raises(Refused, match=r"was withdrawn .* \(\"wrong group\"\): "):
         verbs.apply(instance.address, run)
     assert instance.counts() == {str(SOON): 60}
 

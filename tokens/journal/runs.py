@@ -225,10 +225,10 @@ class StoredRun:
 
     @property
     def withdrawal(self) -> str | None:
-        """Who withdrew it, when and why, such as `was withdrawn 2026-01-02 03:04 UTC by ada on db1: OPS-7`."""
+        """Who withdrew it, when and why, such as `was withdrawn 2026-01-02 03:04 UTC by ada on db1 ("OPS-7")`."""
         if self.withdrawn_by is None or self.withdrawn_at is None:
             return None
-        why = f": {self.withdrawn_because}" if self.withdrawn_because else ""
+        why = f' ("{self.withdrawn_because}")' if self.withdrawn_because else ""
         when = self.withdrawn_at.replace("T", " ")[:16]
         return f"was withdrawn {when} UTC by {described(self.withdrawn_by)}{why}"
 
