@@ -741,7 +741,7 @@ def test_a_reader_that_leaves_early_neither_stops_a_change_nor_hides_how_it_ende
             )
 
 
-STAYS = "NOTE: 1 membership stays unchanged: the bot has other tokens that live longer.\n"
+STAYS = "NOTE: 1 membership stays unchanged: the bot has tokens that live longer.\n"
 
 
 def extended_bot(instance: Instance, *others: date) -> tuple[int, int, int]:
@@ -764,6 +764,24 @@ def extended_bot(instance: Instance, *others: date) -> tuple[int, int, int]:
 def membership_end(instance: Instance, member: int) -> str | None:
     end: str | None = instance.value("SELECT CAST(expires_at AS text) FROM members WHERE id = :id", id=member)
     return end
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_undo_puts_back_no_end_that_has_come_since_while_a_token_of_the_bot_works(
+    instance: Instance, stored: bool
+) -> None:
+    _, token, member = extended_bot(instance)
+    # As if the run was a while ago, and the membership's old end had come since; the token's old date is to come.
+    instance.execute(
+        "UPDATE token_tasks.runs SET created_at = now() - interval '9 days' WHERE id = 1",
+        f"UPDATE token_tasks.memberships SET old_expires_at = ARRAY[DATE '{TODAY}']",
+    )
+    out = instance.done("undo", "--run", 1, "--plan" if stored else "--yes")
+    if stored:
+        out = instance.done("apply", "--run", 2, "--yes")
+    assert STAYS in out
+    assert instance.dates()[token] == str(SOON)
+    assert membership_end(instance, member) is None
 
 
 def test_undo_leaves_a_membership_that_another_token_of_the_bot_has_come_to_need(instance: Instance) -> None:

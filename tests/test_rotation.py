@@ -1091,6 +1091,22 @@ def test_an_end_set_by_somebody_between_two_rotations_comes_back(address: Addres
     assert end_of(address, member) == str(LATER)
 
 
+@pytest.mark.newest_server
+@pytest.mark.parametrize("works", [False, True])
+def test_an_end_that_has_come_by_now_does_not_come_back_over_an_old_token_that_works(
+    address: Address, works: bool
+) -> None:
+    (token,), member = project_bot(address, SOON)
+    execute(address, f"UPDATE personal_access_tokens SET expires_at = '{LATER}' WHERE id = {token}")
+    run = stopped_with_a_successor(address, token).run
+    # As if that end had come since.
+    execute(address, "UPDATE token_tasks.runs SET created_at = now() - interval '9 days'")
+    execute(address, f"UPDATE token_tasks.rotations SET old_member_expires_at = ARRAY[DATE '{TODAY}']")
+    execute(address, f"UPDATE personal_access_tokens SET revoked = {not works} WHERE id = {token}")
+    abandoned(address, run, token)
+    assert end_of(address, member) == (None if works else str(TODAY))
+
+
 # Two at once
 
 

@@ -6794,7 +6794,7 @@ WITH replaced AS MATERIALIZED (
 
 -- undo
 WITH changed AS MATERIALIZED (
-      SELECT t.id, t.user_id, changed.position
+      SELECT t.id, t.user_id, changed.position, changed.old_expires_at
       FROM public.personal_access_tokens t
       JOIN (
         SELECT c.position, one.id, c.old_expires_at, c.new_expires_at
@@ -6817,9 +6817,12 @@ WITH changed AS MATERIALIZED (
         AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position)
     ),
     outliving AS MATERIALIZED (
-      SELECT moved.id AS member_id, moved.position, moved.old_expires_at, other.id, other.expires_at, other.created_at
+      SELECT
+        moved.id AS member_id, moved.position, moved.old_expires_at, other.id, other.expires_at, other.created_at,
+        COALESCE(CASE WHEN back.id IS NULL THEN other.expires_at ELSE back.old_expires_at END, 'infinity') AS ends_at
       FROM moved
       JOIN public.personal_access_tokens other ON other.user_id = moved.user_id
+      LEFT JOIN changed back ON back.id = other.id
       WHERE other.revoked IS NOT TRUE AND COALESCE(other.expires_at, 'infinity') > moved.old_expires_at
     ),
     recorded AS MATERIALIZED (
@@ -6861,6 +6864,7 @@ WITH changed AS MATERIALIZED (
       WHERE one.created_at > run.planned
         OR recorded.by_later_run
         OR recorded.changed_since
+        OR (one.old_expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) AND one.old_expires_at > CAST(run.planned AS date) AND one.ends_at > CAST(now() AT TIME ZONE 'UTC' AS date))
         OR (earlier.expires_at <= one.old_expires_at AND recorded.by_run IS NOT TRUE)
     )
     SELECT
@@ -7026,8 +7030,8 @@ UPDATE public.members m
             SELECT
             FROM public.personal_access_tokens other
             WHERE other.user_id = m.user_id
-              AND other.id <> ALL (CAST($3 AS bigint[]))
               AND (
+                (other.id <> ALL (CAST($3 AS bigint[])) AND (
       other.revoked IS NOT TRUE
       AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
       AND (
@@ -7060,7 +7064,9 @@ UPDATE public.members m
           )
         )
       )
-    )
+    ))
+                OR (kept.old_expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) AND kept.old_expires_at > (SELECT CAST(r.created_at AT TIME ZONE 'UTC' AS date) FROM token_tasks.runs r WHERE r.id = $1) AND other.revoked IS NOT TRUE AND (other.expires_at IS NULL OR other.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)))
+              )
           )
         UNION ALL
         SELECT m.id, m.user_id, kept.old_expires_at
@@ -7088,8 +7094,8 @@ UPDATE public.members m
             SELECT
             FROM public.personal_access_tokens other
             WHERE other.user_id = m.user_id
-              AND other.id <> ALL (CAST($3 AS bigint[]))
               AND (
+                (other.id <> ALL (CAST($3 AS bigint[])) AND (
       other.revoked IS NOT TRUE
       AND COALESCE(other.expires_at, 'infinity') > kept.old_expires_at
       AND (
@@ -7122,7 +7128,9 @@ UPDATE public.members m
           )
         )
       )
-    )
+    ))
+                OR (kept.old_expires_at <= CAST(now() AT TIME ZONE 'UTC' AS date) AND kept.old_expires_at > (SELECT CAST(r.created_at AT TIME ZONE 'UTC' AS date) FROM token_tasks.runs r WHERE r.id = $1) AND other.revoked IS NOT TRUE AND (other.expires_at IS NULL OR other.expires_at > CAST(now() AT TIME ZONE 'UTC' AS date)))
+              )
           )
       )
       SELECT id, min(ends_at) AS ends_at

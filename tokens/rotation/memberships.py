@@ -5,6 +5,7 @@ over a later one or none; here a membership that outlasts the new token stays, f
 """
 
 from tokens.database import Connection, array_literal
+from tokens.gitlab.kind import TODAY
 from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Record
@@ -34,8 +35,9 @@ KEEP = """
 
 # Those of this rotation, and those of others that were abandoned while its successor kept their memberships from being
 # put back; of several the one that has moved a membership last. Not while another token of the bot would outlive the
-# membership then, whoever has made or extended it; but the old token itself may have done so before. After a restore of
-# GitLab's tables somebody else's membership may have got the id.
+# membership then, whoever has made or extended it. The old token itself may have done so before, but not over an end
+# that has come since: GitLab would delete the bot the very next night. After a restore of GitLab's tables somebody
+# else's membership may have got the id.
 RESTORE = f"""
     UPDATE public.members m
     SET expires_at = back.ends_at
@@ -63,7 +65,12 @@ RESTORE = f"""
             AND t.revoked IS NOT TRUE
             AND t.id IS DISTINCT FROM made.id
             AND COALESCE(t.expires_at, CAST('infinity' AS date)) > kept.old_expires_at
-            AND NOT (t.id = p.token_id AND t.expires_at IS NOT DISTINCT FROM p.old_expires_at)
+            AND NOT (
+              t.id = p.token_id AND t.expires_at IS NOT DISTINCT FROM p.old_expires_at
+              AND NOT (
+                kept.old_expires_at <= {TODAY} AND kept.old_expires_at > CAST(r.created_at AT TIME ZONE 'UTC' AS date)
+              )
+            )
         )
       ORDER BY m.id, p.successor_id DESC
     ) back

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tokens.change.chunks import Chunk, positions_of, values_of
 from tokens.change.plan import Plan
 from tokens.database import Connection, array_literal
+from tokens.gitlab.kind import TODAY, works
 from tokens.gitlab.membership import MOVE_MEMBERSHIPS, MembershipRule, ends_before
 from tokens.gitlab.triggers import change
 from tokens.journal.record import Recorder
@@ -184,13 +185,18 @@ OUTLIVES_SINCE = """(
       )
     )"""
 
-# At its end GitLab would delete the other tokens that have come to need it since.
+PLANNED_ON = "(SELECT CAST(r.created_at AT TIME ZONE 'UTC' AS date) FROM token_tasks.runs r WHERE r.id = %(undoes)s)"
+
+# At its end GitLab would delete the other tokens that have come to need it since; at one that has come
+# since the run, the very next night, whatever works.
 NOT_NEEDED = """NOT EXISTS (
             SELECT
             FROM public.personal_access_tokens other
             WHERE other.user_id = m.user_id
-              AND other.id <> ALL (CAST(%(changed)s AS bigint[]))
-              AND {outlives_since}
+              AND (
+                (other.id <> ALL (CAST(%(changed)s AS bigint[])) AND {outlives_since})
+                OR (kept.old_expires_at <= {today} AND kept.old_expires_at > {planned} AND {works})
+              )
           )"""
 
 
@@ -258,7 +264,10 @@ class Memberships:
         self._recorder.keep_memberships(connection, chunk, members, [one.expires_at for one in moved], end)
 
     def _restore(self, connection: Connection, chunk: Chunk, changed: Iterable[int]) -> None:
-        not_needed = NOT_NEEDED.format(outlives_since=OUTLIVES_SINCE.format(run="%(undoes)s"))
+        outlives_since = OUTLIVES_SINCE.format(run="%(undoes)s")
+        not_needed = NOT_NEEDED.format(
+            outlives_since=outlives_since, today=TODAY, planned=PLANNED_ON, works=works("other")
+        )
         statement = RESTORE_MEMBERSHIPS.format(not_needed=not_needed)
         about = {"undoes": self._plan.undoes, "run": self._recorder.run, "position": chunk.position}
         change(connection, statement, **about, changed=array_literal(changed))

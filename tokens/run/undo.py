@@ -16,6 +16,7 @@ from tokens.gitlab import notices as notices_sent
 from tokens.gitlab import preflight
 from tokens.gitlab.condition import Condition
 from tokens.gitlab.inactive_bots import CleanUp, clean_up
+from tokens.gitlab.kind import TODAY
 from tokens.gitlab.needs import CHANGE, Needs
 from tokens.gitlab.release import read_release
 from tokens.gitlab.schema import Schema
@@ -136,7 +137,7 @@ NOT_AS_REVOKED = f"""
 # array is taken apart once for all tokens.
 PUT_BACK_ALONG = """
     WITH changed AS MATERIALIZED (
-      SELECT t.id, t.user_id, changed.position
+      SELECT t.id, t.user_id, changed.position, changed.old_expires_at
       FROM {changed}
     ),
     moved AS MATERIALIZED (
@@ -148,9 +149,12 @@ PUT_BACK_ALONG = """
         AND EXISTS (SELECT FROM changed WHERE changed.user_id = m.user_id AND changed.position = n.position)
     ),
     outliving AS MATERIALIZED (
-      SELECT moved.id AS member_id, moved.position, moved.old_expires_at, other.id, other.expires_at, other.created_at
+      SELECT
+        moved.id AS member_id, moved.position, moved.old_expires_at, other.id, other.expires_at, other.created_at,
+        COALESCE(CASE WHEN back.id IS NULL THEN other.expires_at ELSE back.old_expires_at END, 'infinity') AS ends_at
       FROM moved
       JOIN public.personal_access_tokens other ON other.user_id = moved.user_id
+      LEFT JOIN changed back ON back.id = other.id
       WHERE other.revoked IS NOT TRUE AND COALESCE(other.expires_at, 'infinity') > moved.old_expires_at
     ),
     recorded AS MATERIALIZED (
@@ -192,6 +196,7 @@ PUT_BACK_ALONG = """
       WHERE one.created_at > run.planned
         OR recorded.by_later_run
         OR recorded.changed_since
+        OR (one.old_expires_at <= {today} AND one.old_expires_at > CAST(run.planned AS date) AND one.ends_at > {today})
         OR (earlier.expires_at <= one.old_expires_at AND recorded.by_run IS NOT TRUE)
     )
     SELECT
@@ -215,7 +220,7 @@ PUT_BACK_ALONG = """
 class Along:
     """How many memberships and tokens' notices an undo puts back along with its tokens.
 
-    `needed` memberships stay as they are, because their bot has got other tokens that live longer.
+    `needed` memberships stay as they are, because their bot has got tokens that live longer.
     """
 
     memberships: int
@@ -230,7 +235,7 @@ class Undo:
     `changed_since` are the ids of those that no longer have the date that the run gave them, in ascending order;
     `put_back` of the others have their old date already, from an undo that was begun before, and are not in the plan.
     `memberships` and `notices` are how many it puts back along with its tokens; `needed` memberships stay as they are,
-    because their bot has got other tokens that live longer. `left_out` are those that a rotation has replaced, where
+    because their bot has got tokens that live longer. `left_out` are those that a rotation has replaced, where
     they are not to live longer again.
     """
 
@@ -378,7 +383,7 @@ def _undo_of_dates(
 
 
 def _along(connection: Connection, schema: Schema, changed: Condition) -> Along:
-    statement = PUT_BACK_ALONG.format(changed=changed.sql, any_set=notices_sent.any_set(schema))
+    statement = PUT_BACK_ALONG.format(changed=changed.sql, today=TODAY, any_set=notices_sent.any_set(schema))
     return Along(**connection.row(statement, **changed.parameters)._asdict())
 
 

@@ -143,7 +143,7 @@ def along_screen(found: Undo | Along) -> list[str]:
         )
     if found.needed:
         lines.append(
-            f"NOTE: {counted(found.needed, 'membership stays', 'memberships stay')} unchanged: the bot has other "
+            f"NOTE: {counted(found.needed, 'membership stays', 'memberships stay')} unchanged: the bot has "
             "tokens that live longer."
         )
     return lines
