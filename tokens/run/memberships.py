@@ -187,8 +187,8 @@ OUTLIVES_SINCE = """(
 
 PLANNED_ON = "(SELECT CAST(r.created_at AT TIME ZONE 'UTC' AS date) FROM token_tasks.runs r WHERE r.id = %(undoes)s)"
 
-# At its end GitLab would delete the other tokens that have come to need it since; at one that has come
-# since the run, the very next night, whatever works.
+# GitLab deletes the bot at that end, with other tokens that have come to need the membership since. If the end itself
+# has come since the run, GitLab would do so the very next night.
 NOT_NEEDED = """NOT EXISTS (
             SELECT
             FROM public.personal_access_tokens other
