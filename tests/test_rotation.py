@@ -1107,6 +1107,20 @@ def test_an_end_that_has_come_by_now_does_not_come_back_over_an_old_token_that_w
     assert end_of(address, member) == (None if works else str(TODAY))
 
 
+@pytest.mark.newest_server
+def test_a_trigger_that_keeps_a_membership_as_it_is_holds_up_no_rotation(address: Address) -> None:
+    (token,), member = project_bot(address, SOON)
+    run = stopped_with_a_successor(address, token).run
+    for statement in (
+        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN NEW.expires_at := OLD.expires_at; RETURN NEW; END'",
+        "CREATE TRIGGER keep BEFORE UPDATE ON public.members FOR EACH ROW EXECUTE FUNCTION public.keep()",
+    ):
+        execute(address, statement)
+    abandoned(address, run, token)
+    assert end_of(address, member) is None
+
+
 # Two at once
 
 

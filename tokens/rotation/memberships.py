@@ -12,6 +12,8 @@ from tokens.journal.record import Record
 from tokens.journal.runs import IS_PLANNED_ONE
 from tokens.rotation.stage import StoredRotation
 
+MOST_MOVES = 50  # of one bot's memberships, by rotations that are abandoned together
+
 ENDING_BEFORE = f"""
     SELECT m.id, m.expires_at::text AS expires_at
     FROM public.members m
@@ -35,8 +37,8 @@ KEEP = """
 
 # Those of this rotation, and those of others that were abandoned while its successor kept their memberships from being
 # put back; of several the one that has moved a membership last. Not while another token of the bot would outlive the
-# membership then, whoever has made or extended it. The old token itself may have done so before, but not over an end
-# that has come since: GitLab would delete the bot the very next night. After a restore of GitLab's tables somebody
+# membership then, no matter who has made or extended it. The old token itself may have done so before, but not over an
+# end that has come since: GitLab would delete the bot the very next night. After a restore of GitLab's tables somebody
 # else's membership may have got the id.
 RESTORE = f"""
     UPDATE public.members m
@@ -93,9 +95,10 @@ def move(connection: Connection, run: Record, token_id: int, entry: StoredRotati
 
 def put_back(connection: Connection, run: Record, token_id: int) -> None:
     """Give them their old ends again, where nobody has moved them since and no other token needs them."""
-    # Once for each rotation that has moved them, the last one first.
-    while change(connection, RESTORE, planned=run.run, token=token_id):
-        pass
+    # Once for each rotation that has moved them, the last one first; a trigger of somebody else's may undo each time.
+    for _ in range(MOST_MOVES):
+        if not change(connection, RESTORE, planned=run.run, token=token_id):
+            return
 
 
 def _end(entry: StoredRotation) -> str | None:
